@@ -1,0 +1,1 @@
+"""The event-to-map pipeline: the only package that joins the others and imports `prefect`."""

@@ -1,0 +1,135 @@
+"""Every setting, once. Environment variables `QUAKESLIDE_<GROUP>__<FIELD>` override `quakeslide.toml`, which overrides these defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EarthEngineSettings(_Group):
+    """Where Earth Engine is and how much of it may be used."""
+
+    url: str = Field(
+        "https://earthengine-highvolume.googleapis.com",
+        description="Earth Engine endpoint. A loopback address means a local stand-in and needs no credentials.",
+    )
+    project: str = Field("", description="Google Cloud project that is billed for Earth Engine.")
+    asset_root: str = Field("quakeslide", description="Folder below projects/PROJECT/assets that receives the results.")
+    max_concurrent_requests: int = Field(16, ge=1, le=40, description="Requests in flight (the service allows 40).")
+    request_timeout_s: float = Field(300.0, gt=0, description="Deadline of one request, in seconds.")
+    max_attempts: int = Field(6, ge=1, description="Attempts at a request that fails in a way that may pass.")
+
+
+class StorageSettings(_Group):
+    """Where cubes and products are kept."""
+
+    bucket: str = Field("quakeslide", description="Cloud Storage bucket.")
+    endpoint: str = Field("", description="Address of a local stand-in; empty for the real Cloud Storage.")
+
+
+class UsgsSettings(_Group):
+    """Where the earthquake feeds are."""
+
+    url: str = Field("https://earthquake.usgs.gov", description="Base address of the USGS feeds and FDSN service.")
+    timeout_s: float = Field(30.0, gt=0, description="Deadline of one request, in seconds.")
+
+
+class AreaSettings(_Group):
+    """Which events are mapped and where."""
+
+    minimum_magnitude: float = Field(5.5, description="Events below this magnitude are not mapped.")
+    minimum_mmi: float = Field(
+        6.0, description="Shaking intensity (MMI) that bounds the area; Keefer (1984) finds few landslides below VI."
+    )
+    minimum_slope_deg: float = Field(5.0, description="Ground flatter than this within `slope_reach_m` cannot fail.")
+    slope_reach_m: float = Field(300.0, description="How far from steep ground a landslide may run out, in metres.")
+    maximum_area_km2: float = Field(40_000.0, description="Refuse larger areas unless one is given by hand.")
+
+
+class ImagerySettings(_Group):
+    """Which scenes make the cube."""
+
+    collections: tuple[str, ...] = Field(
+        ("COPERNICUS/S2_HARMONIZED",), description="Sentinel-2 collections, the first with scenes in both windows is used."
+    )
+    cloud_score: str = Field(
+        "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", description="Collection that holds the cloud score, empty for none."
+    )
+    cloud_score_threshold: float = Field(0.60, ge=0, le=1, description="Pixels below this cloud score are masked.")
+    days_before: int = Field(90, ge=1, description="Length of the window before the event, in days.")
+    days_after: int = Field(60, ge=1, description="Length of the window after the event, in days.")
+    maximum_scene_cloud_percent: float = Field(90.0, description="Scenes cloudier than this are not used.")
+    dems: tuple[str, ...] = Field(
+        ("USGS/SRTMGL1_003", "JAXA/ALOS/AW3D30/V3_2"),
+        description="Elevation models in order of preference; the first that covers the area is used and recorded.",
+    )
+
+
+class CubeSettings(_Group):
+    """How the cube is cut."""
+
+    pixel_m: float = Field(10.0, gt=0, description="Pixel size in metres.")
+    tile_px: int = Field(512, ge=64, le=2048, description="Side of a tile and of a Zarr chunk, in pixels.")
+
+
+class ModelSettings(_Group):
+    """Which network maps."""
+
+    weights: str = Field("auto", description="`auto`, a name of `quakeslide models`, or the path of a .safetensors file.")
+    tile_px: int = Field(512, ge=64, description="Side of an inference tile without its halo, in pixels.")
+    halo_px: int = Field(32, ge=0, description="Overlap on each side of an inference tile, in pixels.")
+    minimum_area_m2: float = Field(400.0, ge=0, description="Polygons smaller than this are dropped.")
+
+
+class DaskSettings(_Group):
+    """Where tiles are worked on."""
+
+    address: str = Field("", description="Address of a Dask scheduler; empty for a cluster inside the process.")
+    threads: int = Field(8, ge=1, description="Threads of the cluster inside the process.")
+
+
+class LocalSettings(_Group):
+    """The stand-ins that are used when no Earth Engine project is set."""
+
+    home: Path = Field(Path(".quakeslide"), description="Folder for the stand-ins' state.")
+    data: str = Field("", description="Folder with recorded data to serve (see `quakeslide local up --help`).")
+
+
+class Settings(BaseSettings):
+    """All settings of quakeslide."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QUAKESLIDE_", env_nested_delimiter="__", toml_file="quakeslide.toml", extra="forbid", frozen=True
+    )
+
+    earthengine: EarthEngineSettings = EarthEngineSettings()  # type: ignore[call-arg]
+    storage: StorageSettings = StorageSettings()  # type: ignore[call-arg]
+    usgs: UsgsSettings = UsgsSettings()  # type: ignore[call-arg]
+    area: AreaSettings = AreaSettings()  # type: ignore[call-arg]
+    imagery: ImagerySettings = ImagerySettings()  # type: ignore[call-arg]
+    cube: CubeSettings = CubeSettings()  # type: ignore[call-arg]
+    model: ModelSettings = ModelSettings()  # type: ignore[call-arg]
+    dask: DaskSettings = DaskSettings()  # type: ignore[call-arg]
+    local: LocalSettings = LocalSettings()
+    mode: Literal["auto", "local", "cloud"] = Field(
+        "auto", description="`cloud` with an Earth Engine project, `local` with stand-ins, `auto` decides by the project."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over `quakeslide.toml` in the working directory."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

@@ -1,0 +1,1 @@
+"""Earth Engine: the only package that imports `ee`."""

@@ -1,0 +1,1 @@
+"""How quakeslide is deployed, and the local stand-ins that need no account."""

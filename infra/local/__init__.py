@@ -1,0 +1,1 @@
+"""Local stand-ins for Earth Engine, Cloud Storage and USGS: real wire, no account."""

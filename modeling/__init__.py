@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: simulator, networks, training, prediction, inventory."""

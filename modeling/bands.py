@@ -1,0 +1,96 @@
+"""Band sets as data: which layers a network sees, in which order, and how each is derived.
+
+A *layer* is a two-dimensional array in physical units (reflectance in [0, 1], slope in degrees, hillshade in [0, 255]).
+The cube and the user's rasters hold layers; a band set names the channels of a network's input and what they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modeling.errors import BandSetError
+
+FloatArray = npt.NDArray[np.float32]
+
+_NDVI = {"ndvi_pre": ("nir_pre", "red_pre"), "ndvi_post": ("nir_post", "red_post")}
+
+
+@dataclass(frozen=True)
+class BandSet:
+    """An ordered set of network input channels."""
+
+    name: str
+    """The name a model states and a user types."""
+    channels: tuple[str, ...]
+    """Channel names, in the network's order."""
+    about: str
+    """Where the set comes from, for help texts and model cards."""
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The layers that must exist for this set, without duplicates."""
+        wanted = [name for channel in self.channels for name in _NDVI.get(channel, (channel,))]
+        return tuple(dict.fromkeys(wanted))
+
+    def missing_from(self, layers: Iterable[str]) -> tuple[str, ...]:
+        """The required layers that are not among `layers`."""
+        have = set(layers)
+        return tuple(name for name in self.requires if name not in have)
+
+
+BAND_SETS: Mapping[str, BandSet] = {
+    band_set.name: band_set
+    for band_set in (
+        BandSet(
+            "ten-band",
+            (
+                "slope", "hillshade",
+                "red_pre", "green_pre", "blue_pre", "ndvi_pre",
+                "red_post", "green_post", "blue_post", "ndvi_post",
+            ),
+            "slope, hillshade, then red, green, blue and NDVI before and after (Yang et al. 2024)",
+        ),
+        BandSet(
+            "rgb-terrain",
+            ("slope", "hillshade", "red_pre", "green_pre", "blue_pre", "red_post", "green_post", "blue_post"),
+            "slope, hillshade, and red, green, blue before and after: for pairs without near infrared",
+        ),
+        BandSet(
+            "rgb",
+            ("red_post", "green_post", "blue_post"),
+            "red, green, blue after the event only (Dong et al. 2024)",
+        ),
+    )
+}  # fmt: skip
+
+
+def band_set(name: str) -> BandSet:
+    """The band set called `name`; raises `BandSetError` naming the ones there are."""
+    try:
+        return BAND_SETS[name]
+    except KeyError:
+        raise BandSetError(f"unknown band set {name!r}: choose one of {', '.join(BAND_SETS)}") from None
+
+
+def assemble(wanted: BandSet, layers: Mapping[str, FloatArray]) -> FloatArray:
+    """Stack `layers` (each (y, x), physical units, NaN where unknown) into float32 (channel, y, x).
+
+    NDVI = (nir - red) / (nir + red), zero where both are zero. Raises `BandSetError` when a layer is missing.
+    """
+    if missing := wanted.missing_from(layers):
+        raise BandSetError(f"band set {wanted.name!r} needs the layers {', '.join(missing)}, which are not there")
+    return np.stack([_channel(name, layers) for name in wanted.channels]).astype(np.float32, copy=False)
+
+
+def _channel(name: str, layers: Mapping[str, FloatArray]) -> FloatArray:
+    if name not in _NDVI:
+        return layers[name]
+    nir, red = (layers[layer].astype(np.float32) for layer in _NDVI[name])
+    total = nir + red
+    ndvi = np.divide(nir - red, total, out=np.zeros_like(total), where=total > 0)
+    ndvi[np.isnan(total)] = np.nan
+    return ndvi
