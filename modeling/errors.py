@@ -14,8 +14,12 @@ class WeightsError(ModelingError):
 
 
 class RasterError(ModelingError):
-    """A raster cannot be used: not a raster, no CRS, another grid, too large."""
+    """A raster cannot be used (not a raster, no CRS, another grid, too large) or cannot be written."""
 
 
 class DataError(ModelingError):
     """Training or evaluation data are unusable."""
+
+
+class InventoryError(ModelingError):
+    """An inventory breaks its schema, its inputs do not fit together, or it cannot be written."""

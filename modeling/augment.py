@@ -1,0 +1,181 @@
+"""Augmentation of training patches: what differs between one scene and the next, and between simulated and real ones.
+
+Works on layers in physical units, before channels such as NDVI are derived from them, so that they stay consistent.
+Everything is drawn from the generator that is passed in.
+
+Geometry. The stored hillshade is lit from the west (azimuth 270), so it holds the east-west part of the surface's tilt:
+`255 (cos z + sin z sin s cos(270 - aspect))` with z = 45 degrees. Mirroring north-south leaves it true; mirroring
+east-west turns the second term's sign, hence `hillshade -> 510 cos(45) - hillshade`; a quarter turn would need the
+north-south tilt, which it does not hold. So patches with hillshade are only mirrored, and quarter turns are drawn for
+sets without it. The sun of the optical bands comes then from impossible azimuths too, which is meant: colour and
+contrast are to be learnt, not one morning's light.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+
+IGNORE = 255
+"""Truth code of pixels that do not count."""
+
+_FLAT_HILLSHADE = 255 * math.cos(math.radians(45))
+_VISIBLE = ("blue", "green", "red", "nir")
+# How much of the haze over dark ground each band gets: Rayleigh scattering falls with the fourth power of wavelength,
+# aerosol more slowly; these lie between the two.
+_HAZE = {"blue": 1.0, "green": 0.7, "red": 0.5, "nir": 0.25}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Sizes of the random changes; each phase (pre, post) of each patch draws its own."""
+
+    gain: float = 0.15
+    """Standard deviation of the log gain common to a phase: illumination, calibration, topographic correction."""
+    band_gain: float = 0.06
+    """The same, for each band alone: vegetation state, sensor, atmosphere."""
+    contrast: float = 0.2
+    """Standard deviation of the log contrast about the patch mean."""
+    haze: float = 0.02
+    """Standard deviation of the haze in blue reflectance; other bands get less."""
+    shading: float = 0.1
+    """Standard deviation of a smooth log gain across the patch: thin cloud, uneven illumination."""
+    noise: float = 0.004
+    """Largest standard deviation of white noise in reflectance."""
+    shift_px: float = 0.8
+    """Largest shift of a phase against the truth, in pixels."""
+    blur_px: float = 0.7
+    """Largest standard deviation of a Gaussian blur, in pixels."""
+    snow: float = 0.12
+    """Share of phases that get patches of snow before the event (after it: a quarter of that)."""
+    gap: float = 0.08
+    """Share of patches whose pre-event phase ends at a swath edge: beyond it nothing is known."""
+    terrain_noise_deg: float = 1.5
+    """Largest standard deviation of smooth noise on the slope: other surface models."""
+
+
+def augment(
+    layers: dict[str, FloatArray],
+    truth: ByteArray,
+    rng: np.random.Generator,
+    sizes: Augmentation,
+    *,
+    quarter_turns: bool,
+) -> tuple[dict[str, FloatArray], ByteArray]:
+    """One patch, changed: `layers` (y, x) by name, `truth` (y, x) of 0, 1, `IGNORE`; the patch must be square."""
+    layers, truth = _orient(layers, truth, rng, quarter_turns=quarter_turns)
+    truth = truth.copy()
+    for phase in ("pre", "post"):
+        present = [band for band in _VISIBLE if f"{band}_{phase}" in layers]
+        if not present:
+            continue
+        stack = np.stack([layers[f"{band}_{phase}"] for band in present])
+        stack = _resample(stack, rng, sizes)
+        stack = _radiometry(stack, present, rng, sizes)
+        if rng.random() < (sizes.snow if phase == "pre" else sizes.snow / 4):
+            snow = _add_snow(stack, rng)
+            if phase == "post":
+                truth[snow] = IGNORE
+        layers |= {f"{band}_{phase}": stack[index] for index, band in enumerate(present)}
+    if any(name.endswith("_pre") for name in layers) and rng.random() < sizes.gap:
+        beyond = _half_plane(truth.shape, rng)
+        layers |= {name: np.where(beyond, np.float32(np.nan), layers[name]) for name in layers if name.endswith("_pre")}
+        truth[beyond] = IGNORE
+    if "slope" in layers:
+        roughness = rng.uniform(0, sizes.terrain_noise_deg)
+        smooth = roughness * smooth_field(truth.shape, rng, cells=24)
+        layers["slope"] = np.clip(layers["slope"] + smooth, 0, 90).astype(np.float32)
+    return layers, truth
+
+
+def smooth_field(shape_yx: tuple[int, ...], rng: np.random.Generator, *, cells: int) -> FloatArray:
+    """Smooth random field (y, x) of mean about 0 and standard deviation about 1, `cells` bumps across."""
+    coarse = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
+    offset = rng.random(2)
+    rows, columns = (np.arange(n, dtype=np.float32) / n * cells + o for n, o in zip(shape_yx, offset, strict=True))
+    first = _interpolate(coarse, rows)
+    second = _interpolate(np.ascontiguousarray(first.T), columns)
+    field: FloatArray = np.float32(1.5) * np.ascontiguousarray(second.T)
+    return field
+
+
+def _interpolate(coarse: FloatArray, at: FloatArray) -> FloatArray:
+    """Rows of `coarse` at fractional positions, smoothstep between them."""
+    lower = at.astype(np.int64)
+    t = at - lower
+    t = (t * t * (3 - 2 * t))[:, None]
+    between: FloatArray = coarse[lower] * (1 - t) + coarse[lower + 1] * t
+    return between
+
+
+def _orient(
+    layers: dict[str, FloatArray], truth: ByteArray, rng: np.random.Generator, *, quarter_turns: bool
+) -> tuple[dict[str, FloatArray], ByteArray]:
+    north_south, east_west, turn = rng.random(3) < 0.5
+    turn = turn and quarter_turns
+
+    def moved(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        array = array[::-1] if north_south else array
+        array = array[:, ::-1] if east_west else array
+        return array.T if turn else array
+
+    out = {name: np.ascontiguousarray(moved(array)).astype(np.float32) for name, array in layers.items()}
+    if east_west and "hillshade" in out:
+        out["hillshade"] = np.clip(2 * _FLAT_HILLSHADE - out["hillshade"], 0, 255).astype(np.float32)
+    return out, np.ascontiguousarray(moved(truth)).astype(np.uint8)
+
+
+def _resample(stack: FloatArray, rng: np.random.Generator, sizes: Augmentation) -> FloatArray:
+    """Shift by a part of a pixel and blur, as two images of two orbits differ."""
+    shift = rng.uniform(-sizes.shift_px, sizes.shift_px, 2)
+    sigma = rng.uniform(0, sizes.blur_px)
+    kernels = []
+    for offset in shift:
+        at = np.arange(-3, 4) - offset
+        width = math.hypot(sigma, 0.35)
+        kernel = np.exp(-0.5 * (at / width) ** 2)
+        kernels.append((kernel / kernel.sum()).astype(np.float32))
+    rows = ndimage.correlate1d(stack, kernels[0], axis=1, mode="nearest")
+    moved: FloatArray = ndimage.correlate1d(rows, kernels[1], axis=2, mode="nearest")
+    return moved
+
+
+def _radiometry(stack: FloatArray, present: list[str], rng: np.random.Generator, sizes: Augmentation) -> FloatArray:
+    """Gain, contrast, haze, shading and noise of one phase; reflectance stays at or above 0."""
+    count = len(present)
+    gain = np.exp(rng.normal(0, sizes.gain) + rng.normal(0, sizes.band_gain, count))
+    contrast = np.exp(rng.normal(0, sizes.contrast))
+    haze = rng.normal(0, sizes.haze) * np.array([_HAZE[band] for band in present])
+    known = np.isfinite(stack)
+    mean = np.where(known, stack, 0).sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)
+    scale = (gain * contrast).astype(np.float32)[:, None, None]
+    offset = (gain * mean * (1 - contrast) + haze).astype(np.float32)[:, None, None]
+    out = stack * scale + offset
+    size = stack.shape[1:]
+    out *= np.exp(rng.uniform(0, sizes.shading) * smooth_field(size, rng, cells=3))
+    out += rng.uniform(0, sizes.noise) * rng.standard_normal(out.shape, dtype=np.float32)
+    possible: FloatArray = np.maximum(out, 0.0).astype(np.float32)
+    return possible
+
+
+def _add_snow(stack: FloatArray, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Bright smooth-edged patches in all bands, in place; returns where they hide the ground."""
+    shape = stack.shape[1:]
+    field = smooth_field(shape, rng, cells=int(rng.integers(6, 40)))
+    cover = np.clip((field - rng.uniform(0.8, 2.0)) * 2 + 0.5, 0, 1)
+    bright = rng.uniform(0.25, 0.8) * (1 + 0.1 * smooth_field(shape, rng, cells=30))
+    stack += cover * (bright - stack)
+    return np.asarray(cover > 0.3)
+
+
+def _half_plane(shape_yx: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    y, x = (np.arange(n) / n - 0.5 for n in shape_yx)
+    angle, distance = rng.uniform(0, 2 * math.pi), rng.uniform(0.0, 0.45)
+    return np.asarray(y[:, None] * math.sin(angle) + x[None, :] * math.cos(angle) > distance)

@@ -1,0 +1,38 @@
+"""Runs an ASGI app on a real loopback socket for the length of a `with` block."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+START_DEADLINE_S = 30.0
+
+
+@contextmanager
+def serve(app: Any) -> Iterator[str]:
+    """Serve `app` by uvicorn in a thread on a free loopback port; yields `http://127.0.0.1:PORT`.
+
+    Raises `RuntimeError` when the server does not come up. Requests in flight are cut off at the end of the block.
+    """
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_level="warning", ws="none", timeout_graceful_shutdown=1, lifespan="auto"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="test-server", daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError(f"the server for {app!r} did not start")
+            time.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)

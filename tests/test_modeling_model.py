@@ -1,0 +1,192 @@
+"""A model comes back from its files exactly, and damaged or foreign files are refused without running anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from modeling import networks
+from modeling.errors import BandSetError, DataError, WeightsError
+from modeling.model import (
+    LandslideModel,
+    available_models,
+    choose_model,
+    load_model,
+    load_state,
+    save_model,
+    stored_state,
+)
+from modeling.normalise import fit
+
+RGB = ["red_post", "green_post", "blue_post"]
+RGB_TERRAIN = [*RGB, "red_pre", "green_pre", "blue_pre", "slope", "hillshade"]
+TEN_BAND = [*RGB_TERRAIN, "nir_pre", "nir_post"]
+
+
+@pytest.fixture(scope="module")
+def model() -> LandslideModel:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    network = networks.create("msf-litenet", in_channels=3, classes=2).eval()
+    load_state(network, stored_state(network))  # rounded as it will be stored
+    return LandslideModel(
+        name="small",
+        network_name="msf-litenet",
+        network=network,
+        band_set="rgb",
+        normalisation=fit("standardise", rng.normal(0.1, 0.05, (3, 1000)).astype(np.float32)),
+        temperature=1.7,
+        threshold=0.4,
+        weights_hash="",
+        card={"about": "a test"},
+    )
+
+
+@pytest.fixture
+def stored(model: LandslideModel, tmp_path: Path) -> Path:
+    return save_model(model, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def x() -> torch.Tensor:
+    return torch.rand(2, 3, 50, 70, generator=torch.Generator().manual_seed(1)) * 0.3
+
+
+def test_a_stored_model_predicts_the_same(model: LandslideModel, stored: Path, x: torch.Tensor) -> None:
+    loaded = load_model(stored)
+    assert torch.equal(loaded.probability(x), model.probability(x))
+    assert (loaded.temperature, loaded.threshold, loaded.band_set) == (1.7, 0.4, "rgb")
+    assert loaded.card == {"about": "a test"}
+    assert len(loaded.weights_hash) == 64
+    assert stored.stat().st_size < 5_400_000
+
+
+def test_probability_is_calibrated_finite_and_in_range(model: LandslideModel, x: torch.Tensor) -> None:
+    spoilt = x.clone()
+    spoilt[0, :, :10] = torch.nan
+    probability = model.probability(spoilt)
+    assert probability.shape == (2, 50, 70)
+    assert probability.dtype == torch.float32
+    assert torch.isfinite(probability).all()
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+    with torch.inference_mode():
+        assert torch.allclose(model.probability(x), torch.sigmoid(model.margin(x) / 1.7))
+
+
+def test_input_for_another_band_set_is_refused(model: LandslideModel) -> None:
+    with pytest.raises(DataError, match="red_post, green_post, blue_post"):
+        model.probability(torch.zeros(1, 10, 32, 32))
+
+
+def test_one_changed_bit_in_the_weights_is_noticed(stored: Path) -> None:
+    blob = bytearray(stored.read_bytes())
+    blob[-1000] ^= 1
+    stored.write_bytes(blob)
+    with pytest.raises(WeightsError, match="changed or damaged"):
+        load_model(stored)
+
+
+def restate_hash(path: Path) -> None:
+    """Make the JSON agree with whatever bytes are there, as an attacker or a careless copy would."""
+    about = json.loads(path.with_suffix(".json").read_text())
+    about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(about))
+
+
+def test_truncated_weights_are_refused(stored: Path) -> None:
+    stored.write_bytes(stored.read_bytes()[:-5000])
+    with pytest.raises(WeightsError, match="changed or damaged"):
+        load_model(stored)
+    restate_hash(stored)
+    with pytest.raises(WeightsError, match="does not hold the weights"):
+        load_model(stored)
+
+
+def test_a_pickle_is_never_opened(stored: Path, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "exploded",)  # type: ignore[return-value]
+
+    stored.write_bytes(pickle.dumps(Bomb()))
+    restate_hash(stored)
+    with pytest.raises(WeightsError, match="does not hold the weights"):
+        load_model(stored)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_missing_file_is_named(stored: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="nowhere"):
+        load_model(tmp_path / "nowhere.safetensors")
+    stored.with_suffix(".json").unlink()
+    with pytest.raises(WeightsError, match=r"small\.json"):
+        load_model(stored)
+    with pytest.raises(WeightsError, match="no model 'unheard-of'"):
+        load_model("unheard-of")
+
+
+def change(path: Path, **values: object) -> None:
+    about = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**about, **values}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"band_set": "ten-band"}, "normalisation of 3 channels"),
+        ({"band_set": "infra-red"}, "unknown band set"),
+        ({"network": "unheard-of"}, "unknown network"),
+        ({"temperature": 0.0}, "out of range"),
+        ({"threshold": 1.5}, "out of range"),
+        ({"normalisation": {}}, "normalisation"),
+        ({"card": 3}, "not a model description"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(stored: Path, values: dict[str, object], message: str) -> None:
+    change(stored, **values)
+    with pytest.raises(WeightsError, match=message):
+        load_model(stored)
+
+
+def test_weights_of_another_shape_are_refused(model: LandslideModel, stored: Path) -> None:
+    other = networks.create("msf-litenet", in_channels=4, classes=2)
+    with pytest.raises(WeightsError, match="shape"):
+        load_state(other, stored_state(model.network))
+    with pytest.raises(WeightsError, match="missing"):
+        load_state(other, {})
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        (TEN_BAND, "msf-litenet_ten-band"),
+        (RGB_TERRAIN, "msf-litenet_rgb-terrain"),
+        ([*RGB, "slope"], "msf-litenet_rgb"),
+    ],
+)
+def test_the_richest_possible_model_is_chosen(layers: list[str], name: str) -> None:
+    assert choose_model(layers) == name
+
+
+def test_too_few_layers_are_refused() -> None:
+    with pytest.raises(BandSetError, match="red_post"):
+        choose_model(["slope"])
+
+
+@pytest.mark.parametrize("name", ["msf-litenet_ten-band", "msf-litenet_rgb-terrain", "msf-litenet_rgb"])
+def test_shipped_models_load_and_say_that_they_know_simulated_data_only(name: str) -> None:
+    assert name in available_models()
+    model = load_model(name)
+    assert model.name == name
+    assert f"_{model.band_set}" in name
+    assert "simulated" in model.card["about"]
+    assert model.card["sha256"] == model.weights_hash
+    assert "luding" not in " ".join(model.card["training_regions"] + model.card["validation_regions"])
+    channels = len(model.channels)
+    assert model.probability(torch.full((1, channels, 64, 64), 0.1)).shape == (1, 64, 64)
