@@ -9,6 +9,14 @@ class EventError(FlowError):
     """An event is unknown, withdrawn, below the rule, or its record cannot be read."""
 
 
+class EventDeletedError(EventError):
+    """The USGS has withdrawn the event."""
+
+
+class ContentMissingError(EventError):
+    """A product lists a file that is not there, is too large, or lies where nothing is fetched from."""
+
+
 class AreaError(FlowError):
     """An area of interest is empty, at sea, or unreadable."""
 

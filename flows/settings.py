@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from flows.errors import FlowError
 
 
 class _Group(BaseModel):
@@ -133,3 +135,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, which wins over `quakeslide.toml` in the working directory."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings() -> Settings:
+    """The settings of this process; raises `FlowError` naming the first field that is wrong, with its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise FlowError(f"setting {field} = {first.get('input')!r}: {first['msg']}") from error
+    except (OSError, ValueError) as error:
+        raise FlowError(f"quakeslide.toml cannot be read: {error}") from error

@@ -1,0 +1,214 @@
+"""The command line: one thin function a command; what they do lives in the other modules."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.errors import FlowError
+from gee.errors import GeeError
+from modeling.errors import ModelingError
+
+if TYPE_CHECKING:
+    from flows.request import MapRequest
+    from flows.settings import Settings
+
+BAD_INPUT = 2
+"""Exit status when something is wrong with what was asked or with a service that it needs."""
+
+app = typer.Typer(
+    help="Map the landslides that an earthquake has just triggered: a USGS event in, a published map out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+local = typer.Typer(help="The local stand-ins for Earth Engine, Cloud Storage, USGS and Prefect.", no_args_is_help=True)
+app.add_typer(local, name="local")
+
+EventId = Annotated[str, typer.Argument(help="USGS event id, for example us2000h8ty.")]
+Aoi = Annotated[
+    Path | None, typer.Option(help="Vector file with the area to map, instead of the one from the ShakeMap.")
+]
+EventDate = Annotated[
+    str | None, typer.Option(help="Origin time (ISO 8601, UTC), instead of the USGS's. With --aoi, any name may be EVENT_ID.")
+]  # fmt: skip
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder of recorded data that the local stand-ins serve (usgs/, iburi2018/, or a catalogue/)."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Map the event even when it is below the rule.")]
+Out = Annotated[Path, typer.Option(help="Folder that receives a copy of the products.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the simulated earthquake.")] = 20260101,
+    size: Annotated[int, typer.Option(min=256, max=4096, help="Side of the simulated region, in 10 m pixels.")] = 1280,
+) -> None:
+    """Simulate an earthquake, play it into the feed, map it, and compare the map with the truth.
+
+    Everything runs on this machine: stand-ins for Earth Engine, Cloud Storage and USGS, and a Prefect server, all on
+    loopback ports that are closed at the end. The flow and its clients are those of production.
+    """
+    from flows.demo import run_demo
+
+    run_demo(out, seed=seed, size_px=size)
+
+
+@app.command("map")
+def map_(
+    event_id: EventId,
+    aoi: Aoi = None,
+    event_date: EventDate = None,
+    out: Out = Path("products"),
+    data: Data = None,
+    truth: Annotated[Path | None, typer.Option(help="Raster of known landslides to score the map against.")] = None,
+    force: Force = False,
+) -> None:
+    """Map one event and publish a version of it.
+
+    With an Earth Engine project in the settings it runs in the cloud; without one, on local stand-ins (those that
+    `quakeslide local up` keeps running, or its own). Run it again after an interruption: finished work is kept.
+    """
+    from flows.run import map_to_folder
+    from flows.services import services
+
+    request = _request(event_id, aoi, event_date, force=force, truth=truth)
+    with services(_settings(), data, prefect=True) as settings:
+        map_to_folder(request, settings, out)
+
+
+@app.command()
+def plan(
+    event_id: EventId, aoi: Aoi = None, event_date: EventDate = None, data: Data = None, force: Force = False
+) -> None:
+    """Show what mapping an event would take, and launch nothing.
+
+    Area, windows, scenes, clear coverage, tiles, requests, bytes, expected time and memory.
+    """
+    from flows.run import show_plan
+    from flows.services import services
+
+    request = _request(event_id, aoi, event_date, force=force, truth=None)
+    with services(_settings(), data, prefect=False) as settings:
+        show_plan(request, settings)
+
+
+@app.command("map-raster")
+def map_raster(
+    pre: Annotated[Path, typer.Option(help="GeoTIFF before the event (projected, metres).")],
+    post: Annotated[Path, typer.Option(help="GeoTIFF after the event, on the same grid.")],
+    dem: Annotated[Path, typer.Option(help="GeoTIFF with elevation in metres, on any grid that covers them.")],
+    out: Out = Path("products"),
+    bands: Annotated[
+        str | None, typer.Option(help="Order of the bands, for example blue,green,red,nir; default: their names.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Reflectance per digital number; default: 0.0001 for integers, 1 for floats.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="`auto`, a name of `quakeslide models`, or a .safetensors file.")] = "auto",
+    name: Annotated[str, typer.Option(help="Name of the event, for the inventory and the report.")] = "raster",
+) -> None:
+    """Map landslides from rasters that you have, with no Earth Engine.
+
+    The same network and the same products as `quakeslide map`, written into a new folder.
+    """
+    from flows.map_raster import map_raster_pair
+
+    names = None if bands is None else tuple(part.strip() for part in bands.split(","))
+    map_raster_pair(pre, post, dem, out, bands=names, scale=scale, weights=weights, name=name, settings=_settings())
+
+
+@app.command()
+def models() -> None:
+    """List the networks that can map, the bands each needs and how it scored."""
+    from flows.run import show_models
+
+    show_models()
+
+
+@app.command()
+def doctor() -> None:
+    """Check credentials, project, bucket, Prefect, disk, memory and GPU, and say how to mend what fails."""
+    from flows.doctor import run_doctor
+
+    if not run_doctor(_settings()):
+        raise typer.Exit(BAD_INPUT)
+
+
+@local.command("up")
+def local_up(
+    data: Data = None,
+    home: Annotated[Path | None, typer.Option(help="Folder for their state; default: the setting local.home.")] = None,
+) -> None:
+    """Start the stand-ins and a Prefect server, print their addresses, and keep them up until Ctrl-C.
+
+    `quakeslide map`, `plan` and `doctor` find them by themselves from the same folder; other programs take the
+    printed environment variables.
+    """
+    from flows.services import keep_up
+
+    keep_up(_settings(), data, home)
+
+
+def _settings() -> Settings:
+    from flows.settings import load_settings
+
+    return load_settings()
+
+
+def _request(event_id: str, aoi: Path | None, event_date: str | None, *, force: bool, truth: Path | None) -> MapRequest:
+    from flows.area import area_from_file
+    from flows.request import MapRequest
+
+    if truth is not None and not truth.is_file():
+        raise FlowError(f"--truth {truth}: no such file")
+    area = None if aoi is None else area_from_file(aoi)
+    return MapRequest(
+        event_id=event_id,
+        area_wkt=None if area is None else area.geometry.wkt,
+        area_reason="" if area is None else area.reason,
+        event_time=None if event_date is None else _moment(event_date),
+        force=force,
+        truth=None if truth is None else str(truth.resolve()),
+    )
+
+
+def _moment(text: str) -> dt.datetime:
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise FlowError(f"--event-date {text!r} is not a date: write 2018-09-05 or 2018-09-05T18:07:59Z") from None
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+def main() -> None:
+    """Run the command line; errors made on purpose are one line on stderr and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except (FlowError, GeeError, ModelingError) as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"the disk is full ({error.filename or 'while writing'}): free some space and run the command again")
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to go on", err=True)
+        # Threads of clients may still be waiting for an answer; the stand-ins have been stopped by now.
+        sys.stdout.flush()
+        os._exit(130)
+
+
+def _fail(message: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        typer.echo(f"quakeslide: {' '.join(message.split())}", err=True)
+    raise SystemExit(BAD_INPUT)

@@ -1,0 +1,212 @@
+"""The flow: a USGS event in, a published version out. Small tasks that hand each other plans and URIs, never arrays.
+
+A run that is interrupted anywhere and started again goes on where it stopped: the tiles of the cube, the probability
+map and the products are in the bucket, and a version is visible complete or not at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows import artifacts, progress
+from flows.cluster import dask_client, map_unordered
+from flows.errors import ServiceError
+from flows.facts import ReportFacts
+from flows.layout import FACTS, PRODUCTS, EventLayout
+from flows.mapping import make_inventory, write_layers, write_mask, write_observed, write_probability
+from flows.planning import MapPlan, check_rule, find_event, make_plan
+from flows.publish import Publication, UploadedRun, find_publication, make_visible, upload_products
+from flows.request import MapRequest
+from flows.scoring import score, write_metrics
+from flows.settings import Settings, load_settings
+from flows.stages import clear, once
+from flows.storage import Store
+from flows.telling import make_facts, write_pages
+from flows.usgs import UsgsClient
+from flows.writeback import write_back
+from gee.cube import create_cube, missing_tiles, pull_tile, seal_cube
+from gee.errors import TransientError
+from gee.scenecube import open_cube
+from gee.session import Session, SessionConfig, open_session
+from gee.types import Tile
+from modeling.bands import band_set
+from modeling.model import load_model
+
+
+def may_pass(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a task's failure may pass when tried again: only what a service or the network did, never bad input."""
+    try:
+        state.result()
+    except (ServiceError, TransientError):
+        return True
+    except Exception:  # noqa: BLE001 - whatever else it was is raised again by the flow itself
+        return False
+    return False
+
+
+def _stage(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """A task of this flow: retried twice when what failed may pass; results stay in memory."""
+    return partial(
+        task, name=name, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass, cache_policy=NO_CACHE,
+        persist_result=False,
+    )  # fmt: skip
+
+
+def session_config(settings: Settings) -> SessionConfig:
+    """The part of the settings with which a worker reaches Earth Engine."""
+    earthengine = settings.earthengine
+    return SessionConfig(
+        earthengine.url, earthengine.project, timeout_s=earthengine.request_timeout_s,
+        max_attempts=earthengine.max_attempts, max_concurrent=earthengine.max_concurrent_requests,
+    )  # fmt: skip
+
+
+def connected(settings: Settings) -> Session:
+    """An Earth Engine session for building expressions; raises `SessionError` when there is none."""
+    config = session_config(settings)
+    return open_session(
+        config.url, config.project, timeout_s=config.timeout_s, max_attempts=config.max_attempts,
+        max_concurrent=config.max_concurrent,
+    )  # fmt: skip
+
+
+def bucket(settings: Settings) -> Store:
+    """The bucket of the settings."""
+    return Store(f"gs://{settings.storage.bucket}", settings.storage.endpoint)
+
+
+@flow(name="map-event", flow_run_name="map-{request.event_id}", persist_result=False, validate_parameters=True)
+def map_event(request: MapRequest) -> Publication:
+    """Map one event and publish a version; the same event with nothing new returns the version there is.
+
+    Raises `FlowError`, `GeeError` or `ModelingError` with one line that says what to do.
+    """
+    settings = load_settings()
+    log = get_run_logger()
+    stop = progress.listen(progress.throttled(artifacts.progress_listener(request.event_id), every_s=2.0))
+    try:
+        plan: MapPlan = plan_event(request, settings)
+        artifacts.plan_artifact(plan)
+        with bucket(settings) as store:
+            published = find_publication(store, plan.run.event, plan.run.run_key)
+        if published is not None:
+            log.info("version %d of this run is published already", published.version)
+            return published
+        pull_cube(plan, settings)
+        with tempfile.TemporaryDirectory(prefix="quakeslide-") as name:
+            folder = Path(name)
+            map_probability(plan, settings, folder)
+            make_products(plan, settings, folder, request)
+            uploaded: UploadedRun = upload(plan, settings, folder)
+            write_assets(plan, settings, folder, uploaded)
+            facts, preview = _told(folder)
+        publication: Publication = publish(plan, settings, uploaded)
+        artifacts.result_artifacts(facts, publication, preview)
+        return publication
+    finally:
+        stop()
+
+
+def _told(folder: Path) -> tuple[ReportFacts, bytes]:
+    return ReportFacts.from_json((folder / FACTS).read_text()), (folder / "preview.png").read_bytes()
+
+
+@_stage("plan")
+def plan_event(request: MapRequest, settings: Settings) -> MapPlan:
+    """Find the event, apply the rule, and decide area, scenes, tiles and network."""
+    with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs, connected(settings) as session:
+        event = find_event(request, usgs)
+        get_run_logger().info("%s: %s", event.title, check_rule(event, request, settings))
+        EventLayout(f"gs://{settings.storage.bucket}", event.id)  # an id that cannot name a folder fails here, early
+        return make_plan(request, event, settings, session, usgs)
+
+
+@_stage("pull-cube")
+def pull_cube(plan: MapPlan, settings: Settings) -> str:
+    """Pull the tiles that are missing, Dask-parallel, and seal the cube; returns its hash."""
+    endpoint = settings.storage.endpoint
+    create_cube(plan.cube, endpoint)
+    missing = missing_tiles(plan.cube, endpoint)
+    done = len(plan.cube.tiles) - len(missing)
+    work = partial(_pull, plan.cube, session_config(settings), endpoint)
+    with dask_client(settings.dask, threads=settings.earthengine.max_concurrent_requests) as client:
+        in_flight = 2 * settings.earthengine.max_concurrent_requests
+        for record in map_unordered(client, work, missing, in_flight=in_flight):
+            done += 1
+            progress.report("pull tiles", done, len(plan.cube.tiles), f"{record.bytes / 1e6:.1f} MB")
+    return seal_cube(plan.cube, endpoint)
+
+
+def _pull(cube: Any, config: SessionConfig, endpoint: str, tile: Tile) -> Any:
+    return pull_tile(cube, config, tile, endpoint)
+
+
+@_stage("map")
+def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
+    """Stream the cube through the network into probability.tif; returns whether it was done now."""
+    cube = open_cube(plan.cube.uri, settings.storage.endpoint)
+    path = folder / "probability.tif"
+    with bucket(settings) as store:
+        return once(
+            store, plan.run, folder, (path.name,),
+            lambda: write_probability(cube, load_model(plan.model), path, settings.model),
+        )  # fmt: skip
+
+
+@_stage("products")
+def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapRequest) -> bool:
+    """Write everything a version consists of into `folder`; returns whether it was done now."""
+    cube = open_cube(plan.cube.uri, settings.storage.endpoint)
+
+    def make() -> None:
+        model = load_model(plan.model)
+        sides = write_observed(cube, band_set(model.band_set), folder / "probability.tif", folder / "observed.tif", folder)
+        inventory = make_inventory(
+            sides, cube.grid, model, settings.model, event_id=plan.event.id, run_key=plan.run.run_key
+        )
+        write_mask(inventory, sides, cube.grid, folder / "mask.tif")
+        write_layers(inventory, folder)
+        scores = ()
+        if request.truth is not None:
+            scores = score(cube, sides, inventory, Path(request.truth), model_name=model.name)
+            write_metrics(scores, folder / "metrics.json", simulated=plan.event.simulated)
+        facts = make_facts(plan, settings, model, cube.cube_hash, sides, inventory, scores)
+        write_pages(facts, cube, inventory, folder)
+        (folder / FACTS).write_text(facts.to_json())
+
+    metrics = ("metrics.json",) if request.truth is not None else ()
+    names = tuple(product.filename for product in PRODUCTS.values() if product.required)
+    with bucket(settings) as store:
+        return once(store, plan.run, folder, (*names, *metrics, FACTS), make)
+
+
+@_stage("upload")
+def upload(plan: MapPlan, settings: Settings, folder: Path) -> UploadedRun:
+    """Upload the products and their STAC item to where nobody looks yet."""
+    facts = ReportFacts.from_json((folder / FACTS).read_text())
+    with bucket(settings) as store:
+        return upload_products(store, plan.run, folder, facts, plan.area.geometry)
+
+
+@_stage("write-back")
+def write_assets(plan: MapPlan, settings: Settings, folder: Path, uploaded: UploadedRun) -> dict[str, str]:
+    """Write the results back as Earth Engine assets; returns their ids by what they are."""
+    with bucket(settings) as store, connected(settings) as session:
+        return write_back(session, store, plan, settings, folder, uploaded)
+
+
+@_stage("publish")
+def publish(plan: MapPlan, settings: Settings, uploaded: UploadedRun) -> Publication:
+    """Make the version visible by one conditional write, then clear what the stages left."""
+    with bucket(settings) as store:
+        publication = make_visible(store, uploaded)
+        clear(store, plan.run)
+        return publication

@@ -1,0 +1,186 @@
+"""From a request to a plan: which event, which area, which scenes, which tiles, which network. Nothing is launched here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from flows.area import AreaOfInterest, area_of_event, cut_to_land_and_slopes, given_area
+from flows.errors import EventError
+from flows.event import EarthquakeEvent
+from flows.layout import EventLayout, RunIdentity, RunLayout
+from flows.request import MapRequest
+from flows.settings import ImagerySettings, Settings
+from flows.usgs import UsgsClient, qualifies
+from gee.catalog import choose_dem
+from gee.errors import NoScenesError
+from gee.grid import grid_for
+from gee.pixels import fetch_pixels
+from gee.plan import CubePlan, plan_cube
+from gee.session import Session
+from gee.terrain import coarse_terrain
+from gee.types import Grid, Observed, Window
+from modeling.model import choose_model, model_card
+
+LONGEST_WINDOW_DAYS = 400
+"""How far back scenes are looked for when the window of the settings has none: the same season a year before."""
+
+COVERAGE_PX = 400_000
+"""Pixels of the coarse sample from which the clear coverage is estimated."""
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """Everything that is decided before the first tile is pulled."""
+
+    event: EarthquakeEvent
+    """The earthquake."""
+    area: AreaOfInterest
+    """Where landslides are looked for."""
+    cube: CubePlan
+    """What is pulled from Earth Engine, and in which tiles."""
+    model: str
+    """Name or path of the weights."""
+    weights_hash: str
+    """SHA-256 of the weights file."""
+    run: RunLayout
+    """Where the run lies in the bucket."""
+    notes: tuple[str, ...]
+    """What a reader of the report should know about the choices made."""
+
+
+def code_version() -> str:
+    """The installed version of quakeslide."""
+    return importlib.metadata.version("quakeslide")
+
+
+def find_event(request: MapRequest, client: UsgsClient) -> EarthquakeEvent:
+    """The event of a request: from the USGS, or as given when area and time are both given.
+
+    Raises `EventError` for an unknown or withdrawn event, `ServiceError` when the USGS cannot be reached.
+    """
+    if request.area_wkt is not None and request.event_time is not None:
+        return _given_event(request.event_id, request.area_wkt, request.event_time)
+    event = client.event(request.event_id)
+    return event if request.event_time is None else replace(event, time=request.event_time)
+
+
+def _given_event(event_id: str, area_wkt: str, time: dt.datetime) -> EarthquakeEvent:
+    centre = shapely.from_wkt(area_wkt).centroid
+    title = f"Event {event_id}, area and time given by hand"
+    return EarthquakeEvent(
+        id=event_id, ids=(event_id,), time=time, updated=time, lon=centre.x, lat=centre.y, depth_km=None,
+        magnitude=float("nan"), magnitude_type="", place="", title=title, status="given", alert=None,
+    )  # fmt: skip
+
+
+def check_rule(event: EarthquakeEvent, request: MapRequest, settings: Settings) -> str:
+    """Why the event is mapped; raises `EventError` saying why it is not."""
+    if request.event_time is not None and request.area_wkt is not None:
+        return "area and time given by hand"
+    wanted, reason = qualifies(event, settings.area)
+    if wanted or request.force:
+        return reason if wanted else f"{reason}; mapped all the same on request"
+    raise EventError(f"{reason}: not mapped. Use --force to map it all the same")
+
+
+def make_plan(
+    request: MapRequest, event: EarthquakeEvent, settings: Settings, session: Session, client: UsgsClient
+) -> MapPlan:
+    """Decide area, elevation model, scenes, grid, tiles and network for an event.
+
+    Raises `AreaError` when nothing that can fail is left of the area, `NoScenesError` when a phase has no scene.
+    """
+    asked = area_of_event(event, client, settings.area) if request.area_wkt is None else given_area(
+        request.area_wkt, request.area_reason
+    )  # fmt: skip
+    imagery = settings.imagery
+    dem = choose_dem(session, imagery.dems, asked.geometry)
+    elevation_m, slope_deg, coarse = coarse_terrain(session, dem, asked.geometry)
+    area = cut_to_land_and_slopes(
+        asked, elevation_m, slope_deg, transform=coarse.affine, crs=coarse.crs,
+        minimum_slope_deg=settings.area.minimum_slope_deg, reach_m=settings.area.slope_reach_m,
+        maximum_area_km2=settings.area.maximum_area_km2,
+    )  # fmt: skip
+    draft, window_note = _plan_scenes(event, area, settings, session)
+    layout = EventLayout(f"gs://{settings.storage.bucket}", event.id)
+    cube = replace(draft, uri=layout.cube(draft.plan_hash))
+    model = settings.model.weights
+    if model == "auto":
+        model = choose_model(layer.name for layer in cube.layers)
+    card = model_card(model)
+    identity = RunIdentity(
+        event_id=event.id,
+        area=area.geometry.wkt,
+        scene_ids=(*(scene.id for phase in (cube.pre_scenes, cube.post_scenes) for scene in phase.scenes), dem.id),
+        settings={"cube": draft.plan_hash, "model": settings.model.model_dump(mode="json")},
+        weights_hash=card.weights_hash,
+        code_version=code_version(),
+    )
+    notes = tuple(note for note in (window_note, dem.why, *_mask_notes(cube)) if note)
+    return MapPlan(event, area, cube, model, card.weights_hash, layout.run(identity.key), notes)
+
+
+def _plan_scenes(
+    event: EarthquakeEvent, area: AreaOfInterest, settings: Settings, session: Session
+) -> tuple[CubePlan, str]:
+    imagery = settings.imagery
+    after = Window(event.time, event.time + dt.timedelta(days=imagery.days_after))
+    for days in _windows(imagery):
+        before = Window(event.time - dt.timedelta(days=days), event.time)
+        try:
+            plan = plan_cube(
+                session, uri="", geometry=area.geometry, pre=before, post=after, pixel_m=settings.cube.pixel_m,
+                tile_px=settings.cube.tile_px, collections=imagery.collections, cloud_score=imagery.cloud_score,
+                cloud_score_threshold=imagery.cloud_score_threshold,
+                maximum_cloud_percent=imagery.maximum_scene_cloud_percent, dems=imagery.dems,
+                code_version=code_version(),
+            )  # fmt: skip
+        except NoScenesError as error:
+            last = error
+            continue
+        longer = days > imagery.days_before
+        return plan, f"no scene in the {imagery.days_before} days before; {days} days were used" if longer else ""
+    raise last
+
+
+def _windows(imagery: ImagerySettings) -> Iterator[int]:
+    """Lengths of the window before the event to try, in days: doubled until a year and a month is reached."""
+    days = imagery.days_before
+    while days < LONGEST_WINDOW_DAYS:
+        yield days
+        days *= 2
+    yield max(LONGEST_WINDOW_DAYS, imagery.days_before)
+
+
+def _mask_notes(cube: CubePlan) -> Iterator[str]:
+    for phase in (cube.pre_scenes, cube.post_scenes):
+        if phase.mask is None:
+            yield f"no cloud score exists for the scenes of the {phase.phase} phase: clouds in them are not masked"
+        if any(dict(scene.properties).get("quakeslide:time_assumed") for scene in phase.scenes):
+            yield f"the acquisition dates of the {phase.phase} phase were not recorded and are assumed"
+
+
+def clear_share(session: Session, cube: CubePlan) -> dict[str, float]:
+    """Estimated share of the area seen clearly in each phase and in both, from a coarse sample (one request)."""
+    geometry = shapely.from_wkt(cube.geometry_wkt)
+    pixel_m = max(cube.grid.pixel_m, float(np.sqrt(np.prod([float(n) for n in cube.grid.shape_yx]) / COVERAGE_PX)) * cube.grid.pixel_m)
+    coarse: Grid = grid_for(geometry, pixel_m)
+    bands = fetch_pixels(session, cube.expression_dict(), coarse, ("observed_pre", "observed_post"))
+    inside = _inside(coarse, geometry)
+    clear = {phase: (bands[f"observed_{phase}"] == Observed.CLEAR)[inside] for phase in ("pre", "post")}
+    share = {phase: float(seen.mean()) if seen.size else 0.0 for phase, seen in clear.items()}
+    both = clear["pre"] & clear["post"]
+    return {**share, "both": float(both.mean()) if both.size else 0.0}
+
+
+def _inside(grid: Grid, geometry: shapely.Geometry) -> npt.NDArray[np.bool_]:
+    from gee.grid import geometry_mask
+
+    return geometry_mask(grid, geometry)

@@ -1,0 +1,143 @@
+"""What the commands show of a run: live progress, the plan, the models, and the result as a small table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from flows import progress
+from flows.facts import ReportFacts
+from flows.layout import FACTS
+from flows.request import MapRequest
+from flows.settings import Settings
+
+CONSOLE = Console(highlight=False)
+
+
+@contextmanager
+def shown_progress() -> Iterator[None]:
+    """Show every reported stage as a bar, or as a line every five seconds where there is no terminal."""
+    if not sys.stdout.isatty():
+        stop = progress.listen(progress.throttled(_print_line, every_s=5.0))
+        try:
+            yield
+        finally:
+            stop()
+        return
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=CONSOLE) as bars:
+        tasks = {}
+
+        def relay(report: progress.Progress) -> None:
+            if report.stage not in tasks:
+                tasks[report.stage] = bars.add_task(report.stage, total=report.total or None, note="")
+            bars.update(tasks[report.stage], completed=report.done, total=report.total or None, note=report.note)
+
+        stop = progress.listen(relay)
+        try:
+            yield
+        finally:
+            stop()
+
+
+def _print_line(report: progress.Progress) -> None:
+    total = f"/{report.total}" if report.total else ""
+    CONSOLE.print(f"  {report.stage}: {report.done}{total} {report.note}".rstrip())
+
+
+def say(text: str) -> None:
+    """Tell the user one line."""
+    CONSOLE.print(text, markup=False)
+
+
+def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
+    """Run the flow for a request, copy the version to `out/<event>/v0001` and show what it says; returns the folder."""
+    from flows.copies import download_version
+    from flows.map_event import bucket, map_event
+
+    with shown_progress():
+        publication = map_event(request)
+        with bucket(settings) as store:
+            folder = download_version(store, publication, out)
+    facts = ReportFacts.from_json((folder / FACTS).read_text())
+    show_result(facts, publication.version, folder)
+    return folder
+
+
+def show_result(facts: ReportFacts, version: int, folder: Path) -> None:
+    """Print where the products are and what they say."""
+    table = Table(title=f"{facts.event.title}, version {version}", show_header=False, title_justify="left")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    table.add_row("area of interest", f"{facts.coverage.area_km2:,.1f} km²")
+    for row in facts.coverage.rows:
+        label = "mapped (observed)" if row.label == "observed" else f"not observed: {row.label}"
+        table.add_row(label, f"{row.area_km2:,.1f} km² ({row.percent:.1f} %)")
+    table.add_row("landslides found", f"{facts.inventory.count:,}")
+    table.add_row("their total area", f"{facts.inventory.total_area_m2 / 1e6:,.3f} km²")
+    for each in facts.scores:
+        table.add_row(
+            f"{each.name} against {'the simulated' if facts.event.simulated else 'the given'} truth",
+            f"pixel F1 {each.pixel['f1']:.3f}, IoU {each.pixel['iou']:.3f}, landslides F1 {each.objects['f1']:.3f}",
+        )
+    CONSOLE.print(table)
+    for note in facts.notes:
+        say(f"note: {note}")
+    say(f"products: {folder}")
+    say(f"report:   {folder / 'report.html'}")
+
+
+def show_plan(request: MapRequest, settings: Settings) -> None:
+    """Print what mapping an event would take; nothing is launched and nothing is written."""
+    from flows.map_event import connected
+    from flows.planning import check_rule, clear_share, find_event, make_plan
+    from flows.sizing import estimate, measured_speed, plan_rows
+    from flows.usgs import UsgsClient
+    from modeling.model import load_model
+
+    with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs, connected(settings) as session:
+        with CONSOLE.status("asking USGS and Earth Engine"):
+            event = find_event(request, usgs)
+            rule = check_rule(event, request, settings)
+            plan = make_plan(request, event, settings, session, usgs)
+            share = clear_share(session, plan.cube)
+        model = load_model(plan.model)
+        side = settings.model.tile_px
+
+        def run_tile() -> int:
+            model.probability(torch.zeros(1, len(model.channels), side, side))
+            return side * side
+
+        cost = estimate(plan, settings, measured_speed(run_tile))
+    table = Table(title="Plan (nothing is launched)", show_header=False, title_justify="left")
+    rows = [("rule", rule), *plan_rows(plan)]
+    rows += [
+        ("clear coverage", ", ".join(f"{name} {100 * value:.0f} %" for name, value in share.items()) + " (estimated)"),
+        ("expected time", f"{cost.seconds / 60:.1f} min"),
+        ("expected memory", f"{cost.memory_mb / 1000:.1f} GB"),
+    ]
+    for what, value in rows:
+        table.add_row(what, value)
+    CONSOLE.print(table)
+
+
+def show_models() -> None:
+    """Print the shipped networks."""
+    from modeling.bands import band_set
+    from modeling.model import available_models, load_model
+
+    table = Table("name", "needs", "threshold", "trained on", title="Networks")
+    for name in available_models():
+        model = load_model(name)
+        needs = ", ".join(band_set(model.band_set).requires)
+        table.add_row(name, needs, f"{model.threshold:.2f}", str(model.card.get("trained_on", json.dumps(None))))
+    CONSOLE.print(table)

@@ -1,0 +1,111 @@
+"""Which services a command talks to: the real ones, stand-ins that are up already, or stand-ins of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from flows.errors import FlowError
+from flows.settings import Settings, load_settings
+from infra.local.recorded import iburi_catalogue
+from infra.local.stack import Endpoints, LocalStack, environment_of, running_stack
+
+
+def is_local(settings: Settings) -> bool:
+    """Whether the stand-ins serve: by the setting `mode`, else when no Earth Engine project is set."""
+    return settings.mode == "local" or (settings.mode == "auto" and not settings.earthengine.project)
+
+
+@contextmanager
+def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterator[Settings]:
+    """The settings with which to reach the services, which are up inside the block.
+
+    In the cloud these are the given settings. Locally, a stack that is up in `local.home` is used, else one is started
+    and stopped again at the end. Raises `FlowError` for a folder of recorded data that holds nothing to serve.
+    """
+    if not is_local(settings):
+        yield settings
+        return
+    home = settings.local.home.resolve()
+    found = running_stack(home)
+    if found is not None and (found.prefect_url or not prefect):
+        if data is not None:
+            raise FlowError(f"stand-ins are up in {home} already; stop them, or leave --data out to use what they serve")
+        yield apply(environment_of(found))
+        return
+    with started(settings, data, home, prefect=prefect) as stack:
+        yield apply(stack.environment())
+
+
+@contextmanager
+def started(settings: Settings, data: Path | None, home: Path, *, prefect: bool) -> Iterator[LocalStack]:
+    """A stack of its own in `home`, serving `data` (or the setting `local.data`) and `home`/catalogue."""
+    folder = data if data is not None else (Path(settings.local.data) if settings.local.data else None)
+    catalogues, usgs_folders = _sources(folder, home)
+    with LocalStack(home, catalogues=catalogues, usgs_folders=usgs_folders, prefect=prefect, progress=_say) as stack:
+        yield stack
+
+
+def _sources(data: Path | None, home: Path) -> tuple[list[Path], list[Path]]:
+    """Catalogue folders and USGS folders that are there, below `data` and below `home`."""
+    catalogues, usgs_folders = [home / "catalogue"], [home / "usgs"]
+    for own in (*catalogues, *usgs_folders):
+        own.mkdir(parents=True, exist_ok=True)
+    if data is None:
+        return catalogues, usgs_folders
+    data = data.resolve()
+    if not data.is_dir():
+        raise FlowError(f"--data {data}: no such folder")
+    served = [data / name for name in ("catalogue", "iburi2018", "usgs") if (data / name).is_dir()]
+    if not served:
+        raise FlowError(f"--data {data} holds nothing to serve: expected catalogue/, usgs/ or iburi2018/ in it")
+    if (data / "catalogue").is_dir():
+        catalogues.append(data / "catalogue")
+    if (data / "iburi2018").is_dir():
+        recorded = home / "recorded" / "iburi2018"
+        iburi_catalogue(data, recorded)
+        catalogues.append(recorded)
+    if (data / "usgs").is_dir():
+        usgs_folders.append(data / "usgs")
+    return catalogues, usgs_folders
+
+
+def apply(environment: Mapping[str, str]) -> Settings:
+    """Put `environment` into this process and read the settings again."""
+    os.environ.update(environment)
+    return load_settings()
+
+
+def keep_up(settings: Settings, data: Path | None, home: Path | None) -> None:
+    """Start a stack, print its addresses and the environment for other programs, and wait for Ctrl-C or SIGTERM."""
+    place = (home or settings.local.home).resolve()
+    done = threading.Event()
+    with started(settings, data, place, prefect=True) as stack:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda *_: done.set())
+        _show(stack.endpoints)
+        for name, value in sorted(stack.environment().items()):
+            typer.echo(f"export {name}={value}")
+        typer.echo("up; Ctrl-C stops everything")
+        done.wait()
+    typer.echo("stopped")
+
+
+def _show(endpoints: Endpoints) -> None:
+    for name, url in (
+        ("Earth Engine", endpoints.earthengine_url),
+        ("Cloud Storage", endpoints.storage_url),
+        ("USGS", endpoints.usgs_url),
+        ("Prefect", endpoints.prefect_url),
+    ):
+        typer.echo(f"# {name:<14} {url}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

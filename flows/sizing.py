@@ -1,0 +1,72 @@
+"""What a plan will take: requests, bytes, time and memory, from counts and from a measured tile. Pure but for that tile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flows.planning import MapPlan
+from flows.settings import Settings
+
+REQUEST_S = 4.0
+"""Assumed seconds of one Earth Engine request of a 512-pixel tile, a composite of some ten scenes."""
+BASE_MEMORY_MB = 700
+"""Memory of the process before the first tile, measured: Python, torch, GDAL, Prefect and Dask imported."""
+BYTES_PER_WORKING_PX = 240
+"""Peak bytes a pixel of an inference tile, measured with MSF-LiteNet in float32."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to take."""
+
+    requests: int
+    """Requests for pixels."""
+    request_bytes: int
+    """Bytes that they return, uncompressed."""
+    seconds: float
+    """Wall time."""
+    memory_mb: float
+    """Peak memory of the process."""
+
+
+def estimate(plan: MapPlan, settings: Settings, network_px_per_s: float) -> Estimate:
+    """Expected cost of a plan; `network_px_per_s` is the measured speed of the network on this machine."""
+    requests = len(plan.cube.tiles)
+    pixels = sum(tile.shape_yx[0] * tile.shape_yx[1] for tile in plan.cube.tiles)
+    parallel = min(settings.earthengine.max_concurrent_requests, max(requests, 1))
+    overlap = (1 + 2 * settings.model.halo_px / settings.model.tile_px) ** 2
+    seconds = requests * REQUEST_S / parallel + overlap * pixels / network_px_per_s
+    in_flight = parallel * max((plan.cube.request_bytes(tile) for tile in plan.cube.tiles), default=0)
+    tile_px = (settings.model.tile_px + 2 * settings.model.halo_px) ** 2
+    memory = BASE_MEMORY_MB + (2 * in_flight + tile_px * BYTES_PER_WORKING_PX) / 1e6
+    return Estimate(requests, plan.cube.total_request_bytes, seconds, memory)
+
+
+def measured_speed(run_tile: Callable[[], int]) -> float:
+    """Pixels a second of a network: `run_tile` maps one tile and returns its pixels; the second of two runs counts."""
+    run_tile()
+    start = time.perf_counter()
+    pixels = run_tile()
+    return pixels / max(time.perf_counter() - start, 1e-6)
+
+
+def plan_rows(plan: MapPlan) -> list[tuple[str, str]]:
+    """A plan for people: what and value."""
+    cube = plan.cube
+    before, after = cube.pre, cube.post
+    rows = [
+        ("event", plan.event.title),
+        ("area", plan.area.description),
+        ("before", f"{before.start:%Y-%m-%d} to {before.end:%Y-%m-%d}: {len(cube.pre_scenes.scenes)} scenes"),
+        ("after", f"{after.start:%Y-%m-%d} to {after.end:%Y-%m-%d}: {len(cube.post_scenes.scenes)} scenes"),
+        ("imagery", f"{cube.collection}, {cube.mask_rule}"),
+        ("elevation", cube.dem.id),
+        ("network", plan.model),
+        ("grid", f"{cube.grid.crs}, {cube.grid.shape_yx[1]} x {cube.grid.shape_yx[0]} px of {cube.grid.pixel_m:g} m"),
+        ("tiles", f"{len(cube.tiles)} of {cube.tile_px} px"),
+        ("requests", f"{len(cube.tiles)}, {cube.total_request_bytes / 1e6:,.0f} MB"),
+        ("cube", cube.uri),
+    ]
+    return rows + [("note", note) for note in (*plan.area.notes, *plan.notes)]

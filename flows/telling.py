@@ -1,0 +1,119 @@
+"""What is said about a run, gathered once: the facts, and from them the pictures and the report."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+
+from flows.decimate import busiest_window
+from flows.facts import (
+    EventFacts,
+    Imagery,
+    Provenance,
+    ReportFacts,
+    Scores,
+    coverage,
+    inventory_facts,
+    landslides_of,
+)
+from flows.layout import short_hash
+from flows.mapping import DayArray, FloatArray, Scene, Sides, Slices
+from flows.pictures import map_layers, preview_png, report_pictures
+from flows.planning import MapPlan, code_version
+from flows.report import render_report
+from flows.settings import Settings
+from flows.writeback import asset_names
+from gee.sentinel2 import PhaseScenes
+from gee.types import Observed, Window
+from modeling.model import LandslideModel
+
+DETAIL_PX = 320
+"""Side of the before-and-after picture, in pixels of the map."""
+SENTINEL_NOTICE = "Contains modified Copernicus Sentinel data"
+"""What the Copernicus terms ask a user of the data to say."""
+EPOCH = dt.date(1970, 1, 1)
+
+
+def make_facts(
+    plan: MapPlan,
+    settings: Settings,
+    model: LandslideModel,
+    cube_hash: str,
+    sides: Sides,
+    inventory: geopandas.GeoDataFrame,
+    scores: tuple[Scores, ...],
+) -> ReportFacts:
+    """Everything that is said about a run of the flow."""
+    event, cube = plan.event, plan.cube
+    changing = settings.model_dump(mode="json", include={"area", "imagery", "cube", "model"})
+    return ReportFacts(
+        event=EventFacts(
+            id=event.id, title=event.title, time=event.time,
+            magnitude=None if np.isnan(event.magnitude) else event.magnitude, depth_km=event.depth_km,
+            lon=event.lon, lat=event.lat, simulated=event.simulated,
+            url=f"https://earthquake.usgs.gov/earthquakes/eventpage/{event.id}" if not event.simulated else "",
+        ),
+        coverage=coverage(sides.counts, cube.grid.pixel_m),
+        inventory=inventory_facts(landslides_of(inventory)),
+        imagery=(
+            _imagery("pre", cube.pre_scenes, cube.pre, sides.pre_days, sides),
+            _imagery("post", cube.post_scenes, cube.post, sides.post_days, sides),
+        ),
+        provenance=Provenance(
+            run_key=plan.run.run_key, code_version=code_version(), model=model.name, band_set=model.band_set,
+            weights_hash=model.weights_hash, threshold=model.threshold, cube_hash=cube_hash, dem=cube.dem.id,
+            mask_rule=cube.mask_rule, area_reason=plan.area.description, settings_hash=short_hash(changing),
+            settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
+            attribution=attribution(plan), trained_on_simulated=True,
+        ),
+        created=dt.datetime.now(dt.UTC).replace(microsecond=0),
+        scores=scores,
+        notes=(*plan.area.notes, *plan.notes),
+        earth_engine_assets=asset_names(plan, settings),
+    )  # fmt: skip
+
+
+def attribution(plan: MapPlan) -> tuple[str, ...]:
+    """Notices that the sources' licences ask for; none for scenes that are simulated."""
+    if plan.event.simulated:
+        return ()
+    cube = plan.cube
+    scenes = (*cube.pre_scenes.scenes, *cube.post_scenes.scenes)
+    own = {str(dict(scene.properties).get("quakeslide:attribution", "")) for scene in scenes} - {""}
+    years = sorted({scene.time.year for scene in scenes})
+    notice = f"{SENTINEL_NOTICE} {', '.join(map(str, years))}"
+    terrain = "AW3D30 © JAXA" if "AW3D30" in cube.dem.id else f"Elevation: {cube.dem.id}"
+    return (notice, terrain, *sorted(own))
+
+
+def _imagery(phase: str, scenes: PhaseScenes, window: Window, days: DayArray, sides: Sides) -> Imagery:
+    used = days[(days >= 0) & (sides.observed == Observed.CLEAR)]
+    dates = [EPOCH + dt.timedelta(days=int(day)) for day in (used.min(), used.max())] if used.size else [None, None]
+    return Imagery(
+        phase=phase, scenes=tuple(scene.id for scene in scenes.scenes),
+        window=f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}", first_date=dates[0], last_date=dates[1],
+        dates_assumed=any(dict(scene.properties).get("quakeslide:time_assumed") for scene in scenes.scenes),
+    )  # fmt: skip
+
+
+def write_pages(facts: ReportFacts, scene: Scene, inventory: geopandas.GeoDataFrame, folder: Path) -> None:
+    """Write preview.png and report.html into `folder`, which holds probability.tif and observed.tif."""
+
+    def read(window: Slices) -> Mapping[str, FloatArray]:
+        return scene.read_tile(*window).layers
+
+    with_pre = "red_pre" in scene.layer_names
+    place = (read, scene.grid, folder / "probability.tif", folder / "observed.tif", inventory)
+    overview = map_layers(*place, with_pre=with_pre)
+    detail = None
+    if len(inventory) and with_pre:
+        window = busiest_window(scene.grid, inventory, DETAIL_PX)
+        detail = map_layers(*place, window=window)
+    (folder / "preview.png").write_bytes(preview_png(overview, facts.event.title))
+    pictures = report_pictures(overview, detail, simulated=facts.event.simulated)
+    (folder / "report.html").write_text(render_report(facts, pictures), encoding="utf-8")
