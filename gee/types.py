@@ -99,8 +99,9 @@ class Grid:
 
     def window(self, tile: Tile) -> Grid:
         """The grid of one tile: same CRS and pixel size, shifted origin."""
-        moved = self.affine * Affine.translation(tile.x0, tile.y0)
-        return Grid(self.crs, (moved.a, moved.b, moved.c, moved.d, moved.e, moved.f), tile.shape_yx)
+        a, b, c, d, e, f = self.transform
+        x, y = c + a * tile.x0 + b * tile.y0, f + d * tile.x0 + e * tile.y0
+        return Grid(self.crs, (a, b, x, d, e, y), tile.shape_yx)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -1,0 +1,112 @@
+"""One tile as the bytes of its Zarr chunks, and back. Pure.
+
+The chunks are written and read here, without zarr-python in between, in the codecs that the store's metadata declares:
+little-endian, Blosc (zstd, bit-shuffled), crc32c. Any Zarr reader can read them; a flipped bit never passes for data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from numcodecs import blosc  # type: ignore[import-untyped]
+
+from gee.errors import CubeError
+from gee.types import PHASES, Observed, Tile
+
+STACK_FILL = -32_768
+"""`stack` where nothing is known."""
+DATE_FILL = -1
+"""`date` where nothing clear was seen."""
+COMPRESSION_LEVEL = 3
+"""Of zstd."""
+
+_COMPRESSOR = blosc.Blosc("zstd", clevel=COMPRESSION_LEVEL, shuffle=blosc.BITSHUFFLE, blocksize=0)
+# With its own threads Blosc orders blocks as they finish: the same tile would have another hash on each run.
+blosc.use_threads = False
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array of the cube: (first axis, y, x), one chunk a tile."""
+
+    name: str
+    """Name in the store."""
+    dtype: str
+    """NumPy type."""
+    fill: int
+    """Value of pixels never written."""
+    dimensions: tuple[str, str, str]
+    """Names of the axes."""
+
+    def key(self, tile: Tile) -> str:
+        """Where a tile's chunk lies in the store."""
+        return f"{self.name}/c/0/{tile.row}/{tile.col}"
+
+
+STACK = ArrayLayout("stack", "int16", STACK_FILL, ("band", "y", "x"))
+OBSERVED = ArrayLayout("observed", "uint8", int(Observed.OUTSIDE), ("phase", "y", "x"))
+DATE = ArrayLayout("date", "int32", DATE_FILL, ("phase", "y", "x"))
+ARRAYS = (STACK, OBSERVED, DATE)
+"""The arrays of a cube, in the order in which a tile's hash runs over them."""
+
+TileArrays = dict[str, npt.NDArray[Any]]
+"""Array name -> (first axis, y, x) of one tile or window."""
+
+
+def assemble(
+    pixels: Mapping[str, npt.NDArray[Any]], layer_names: Sequence[str], inside: npt.NDArray[np.bool_]
+) -> TileArrays:
+    """The arrays of a tile from the bands of its request, each (y, x), and the mask of the area.
+
+    A pixel that was seen clearly but has no slope is `NO_TERRAIN`; one outside the area is `OUTSIDE`, and keeps its
+    values: they are the surroundings that a network looks at.
+    """
+    observed = np.stack([pixels[f"observed_{phase}"] for phase in PHASES])
+    if "slope" in layer_names:
+        observed[(observed == Observed.CLEAR) & (pixels["slope"] == STACK_FILL)] = Observed.NO_TERRAIN
+    observed[:, ~inside] = Observed.OUTSIDE
+    return {
+        STACK.name: np.stack([pixels[name] for name in layer_names]),
+        OBSERVED.name: observed,
+        DATE.name: np.stack([pixels[f"date_{phase}"] for phase in PHASES]),
+    }
+
+
+def content_hash(arrays: TileArrays) -> str:
+    """Sha256 of a tile's values, whatever they are compressed with."""
+    digest = hashlib.sha256()
+    for layout in ARRAYS:
+        digest.update(np.ascontiguousarray(arrays[layout.name], np.dtype(layout.dtype).newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+def encode(values: npt.NDArray[Any], layout: ArrayLayout, tile_px: int) -> bytes:
+    """A chunk's bytes. A tile at the edge of the grid is padded: all chunks of an array are of one size."""
+    chunk = np.full((values.shape[0], tile_px, tile_px), layout.fill, np.dtype(layout.dtype).newbyteorder("<"))
+    chunk[:, : values.shape[1], : values.shape[2]] = values
+    body = bytes(_COMPRESSOR.encode(chunk))
+    return body + int(google_crc32c.value(body)).to_bytes(4, "little")
+
+
+def decode(body: bytes, layout: ArrayLayout, length: int, tile_px: int) -> npt.NDArray[Any]:
+    """The inverse of `encode`: (length, tile_px, tile_px). Raises `CubeError` when the bytes are damaged."""
+    kept, checksum = body[:-4], body[-4:]
+    if int(google_crc32c.value(kept)).to_bytes(4, "little") != checksum:
+        raise CubeError(f"the checksum of its {len(body)} bytes is wrong")
+    dtype = np.dtype(layout.dtype).newbyteorder("<")
+    shape = (length, tile_px, tile_px)
+    declared = int.from_bytes(kept[4:8], "little")  # of Blosc's header: looked at before memory is given to it
+    if declared != dtype.itemsize * length * tile_px * tile_px:
+        raise CubeError(f"it holds {declared} bytes instead of {shape} of {layout.dtype}")
+    try:
+        raw = _COMPRESSOR.decode(kept)
+    except (RuntimeError, ValueError) as error:
+        raise CubeError(f"its {len(body)} bytes cannot be decompressed: {error}") from None
+    values: npt.NDArray[Any] = np.frombuffer(raw, dtype).reshape(shape)
+    return values

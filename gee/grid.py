@@ -1,0 +1,151 @@
+"""The pixel grid: one snapped UTM grid per area, cut into tiles, and what a request for a tile weighs. Pure.
+
+Arrays are (y, x), north up. Geometries come in as WGS84 lon/lat; one that crosses the antimeridian comes as a
+MultiPolygon with parts on both sides of 180 degrees (RFC 7946), and is treated as the connected area that it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import Transformer
+from rasterio.features import geometry_mask as rasterio_geometry_mask
+from shapely.geometry.base import BaseGeometry
+
+from gee.errors import GridError
+from gee.types import Grid, Tile
+
+MAX_REQUEST_BYTES = 50_331_648
+"""Earth Engine refuses to compute more uncompressed bytes in one request, one mask byte a pixel and band counted in."""
+MAX_SIDE_PX = 32_768
+"""Earth Engine refuses a request that is longer on a side."""
+MAX_BANDS = 1_024
+"""Earth Engine refuses a request with more bands."""
+MAX_EXTENT_M = 1_000_000.0
+"""Wider than this an area has left the zone in which UTM is a map one can measure on."""
+
+_EDGE_DEG = 0.05
+"""Edges are cut to this length before they are projected: a long straight edge in degrees is a curve in UTM."""
+
+
+def utm_crs(lon: float, lat: float) -> str:
+    """The EPSG code of the UTM zone at a point: `EPSG:326zz` north of the equator, `EPSG:327zz` south of it.
+
+    The exceptions of Norway and Svalbard are left out: the plain six-degree zones are valid there too.
+    Raises `GridError` beyond 84 degrees north and 80 degrees south, where UTM ends.
+    """
+    if not -80.0 <= lat <= 84.0:
+        raise GridError(f"latitude {lat:.3f} is outside UTM (80 S to 84 N): such an area cannot be mapped")
+    zone = math.floor((wrap_longitude(lon) + 180.0) / 6.0) + 1
+    return f"EPSG:{326 if lat >= 0 else 327}{zone:02d}"
+
+
+def wrap_longitude(lon: float) -> float:
+    """`lon` in [-180, 180)."""
+    return (lon + 180.0) % 360.0 - 180.0
+
+
+def crosses_antimeridian(geometry: BaseGeometry) -> bool:
+    """Whether a lon/lat geometry has its parts on both sides of 180 degrees rather than of 0."""
+    west, _, east, _ = geometry.bounds
+    return bool(east - west > 180.0)
+
+
+def unwrap(geometry: BaseGeometry) -> BaseGeometry:
+    """The same area with longitudes that run on beyond 180 when it crosses the antimeridian."""
+    if not crosses_antimeridian(geometry):
+        return geometry
+
+    def eastward(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        moved = coordinates.copy()
+        moved[moved[:, 0] < 0, 0] += 360.0
+        return moved
+
+    return shapely.transform(geometry, eastward)
+
+
+def to_grid_crs(geometry_wgs84: BaseGeometry, crs: str) -> BaseGeometry:
+    """A lon/lat geometry in the coordinates of `crs` (metres); parts on both sides of 180 degrees meet again."""
+    return _projected(geometry_wgs84.wkb, crs)
+
+
+@lru_cache(maxsize=16)
+def _projected(wkb: bytes, crs: str) -> BaseGeometry:
+    # An area of thousands of vertices is asked for once a tile: project it once.
+    transformer = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+
+    def project(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.column_stack(transformer.transform(coordinates[:, 0], coordinates[:, 1]))
+
+    projected = shapely.transform(shapely.segmentize(shapely.from_wkb(wkb), _EDGE_DEG), project)
+    shapely.prepare(projected)
+    return projected
+
+
+def grid_for(geometry_wgs84: BaseGeometry, pixel_m: float = 10.0) -> Grid:
+    """The smallest grid that holds the area: UTM zone of its centroid, edges snapped outward to multiples of `pixel_m`.
+
+    Raises `GridError` when the area is empty, wider than `MAX_EXTENT_M`, or outside UTM.
+    """
+    if geometry_wgs84.is_empty:
+        raise GridError("the area is empty: there is no grid for it")
+    if not pixel_m > 0:
+        raise GridError(f"a pixel of {pixel_m} m is not possible: give a positive size")
+    centre = unwrap(geometry_wgs84).centroid
+    crs = utm_crs(centre.x, centre.y)
+    west, south, east, north = to_grid_crs(geometry_wgs84, crs).bounds
+    if not max(east - west, north - south) <= MAX_EXTENT_M:  # also refuses the infinities of a failed projection
+        raise GridError(
+            f"the area spans {(east - west) / 1000:.0f} x {(north - south) / 1000:.0f} km in {crs}: "
+            f"at most {MAX_EXTENT_M / 1000:.0f} km fit one UTM grid; cut it into several areas"
+        )
+    left, bottom = math.floor(west / pixel_m), math.floor(south / pixel_m)
+    right, top = max(math.ceil(east / pixel_m), left + 1), max(math.ceil(north / pixel_m), bottom + 1)
+    transform = (pixel_m, 0.0, left * pixel_m, 0.0, -pixel_m, top * pixel_m)
+    return Grid(crs, transform, (top - bottom, right - left))
+
+
+def tiles(grid: Grid, tile_px: int) -> tuple[Tile, ...]:
+    """The grid cut into squares of `tile_px`, row by row; smaller at the right and bottom edge."""
+    if not 1 <= tile_px <= MAX_SIDE_PX:
+        raise GridError(f"a tile of {tile_px} px is not possible: choose 1 to {MAX_SIDE_PX}")
+    height, width = grid.shape_yx
+    return tuple(
+        Tile(y0 // tile_px, x0 // tile_px, y0, x0, (min(tile_px, height - y0), min(tile_px, width - x0)))
+        for y0 in range(0, height, tile_px)
+        for x0 in range(0, width, tile_px)
+    )
+
+
+def tiles_over(grid: Grid, tile_px: int, geometry_wgs84: BaseGeometry) -> tuple[Tile, ...]:
+    """Those of `tiles` that meet the area."""
+    area = to_grid_crs(geometry_wgs84, grid.crs)
+    cut = tiles(grid, tile_px)
+    edges = np.array([grid.window(tile).bounds for tile in cut])
+    meets = shapely.intersects(area, shapely.box(*edges.T))
+    return tuple(tile for tile, wanted in zip(cut, meets, strict=True) if wanted)
+
+
+def request_bytes(shape_yx: tuple[int, int], dtypes: Iterable[npt.DTypeLike]) -> int:
+    """What a request counts against `MAX_REQUEST_BYTES`: the pixels of every band and one mask byte for each."""
+    return shape_yx[0] * shape_yx[1] * sum(np.dtype(dtype).itemsize + 1 for dtype in dtypes)
+
+
+def geometry_mask(grid: Grid, geometry_wgs84: BaseGeometry) -> npt.NDArray[np.bool_]:
+    """Which pixels of the grid have their centre inside the area: bool (y, x)."""
+    west, south, east, north = grid.bounds
+    margin = grid.pixel_m
+    # Rasterising a whole area for each tile would be slow; the margin keeps the cut away from every pixel centre.
+    near = shapely.clip_by_rect(
+        to_grid_crs(geometry_wgs84, grid.crs), west - margin, south - margin, east + margin, north + margin
+    )
+    polygons = [part for part in shapely.get_parts(near) if part.geom_type == "Polygon" and not part.is_empty]
+    if not polygons:
+        return np.zeros(grid.shape_yx, dtype=bool)
+    inside: npt.NDArray[np.bool_] = rasterio_geometry_mask(polygons, grid.shape_yx, grid.affine, invert=True)
+    return inside
