@@ -1,0 +1,203 @@
+"""The regions that the simulator knows, after the regions of the papers, and the random relatives used for training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from modeling.errors import DataError
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Everything that makes one region different from another. Angles in degrees, lengths in metres."""
+
+    name: str
+    """Short name."""
+    about: str
+    """Which real region it follows and why it is hard."""
+    longitude: float
+    """Longitude of the region's centre, degrees east."""
+    latitude: float
+    """Latitude of the region's centre, degrees north."""
+    event_date: str
+    """Local date of the quake, ISO."""
+    magnitude: float = 6.0
+    """Moment magnitude. Small on purpose: the region is a few kilometres wide."""
+    depth_km: float = 4.0
+    """Depth of the source."""
+    contour_share: float = 0.88
+    """Where MMI 6 runs, as a share of the distance from the epicentre to the nearest edge of the region."""
+    base_elevation: float = 50.0
+    """Elevation of the trunk river."""
+    hillslope: float = 30.0
+    """Gradient of the hillslopes before weathering and smoothing."""
+    valley_spacing: float = 220.0
+    """Length of a hillslope from ridge to channel, twice: sets how densely the land is dissected."""
+    concavity: float = 0.4
+    """Exponent of drained area in the steady state of the stream-power law: how fast channels flatten downstream."""
+    ridge_rounding: float = 15.0
+    """Standard deviation of the smoothing that stands for soil creep."""
+    floodplain: float = 10.0
+    """Thickness of the valley fill along the trunk river."""
+    river_width: float = 28.0
+    """Width of the trunk river at mean stage."""
+    conifer_share: float = 0.15
+    """Share of the woodland that is evergreen conifer."""
+    open_share: float = 0.08
+    """Share of the hills under shrub and grass."""
+    rock_share: float = 0.02
+    """Share of the hills that is bare rock, on the steepest ground and above the tree line."""
+    crop_share: float = 0.7
+    """Share of the flat ground under crops."""
+    town_share: float = 0.05
+    """Share of the flat ground built over."""
+    tree_line: float = 9000.0
+    """Elevation above which no forest grows."""
+    snow_line_summer: float = 3500.0
+    """Elevation of the snow line at the height of summer."""
+    snow_line_winter: float = -300.0
+    """Elevation of the snow line in the depth of winter."""
+    deciduous: float = 1.0
+    """1: broadleaf woods lose all leaves in winter; 0: evergreen tropics."""
+    dryness: float = 0.0
+    """How brown grass and shrub are at the best of the season, 0 to 1."""
+    soil_brightness: float = 0.22
+    """Red reflectance of fresh, dry bare soil."""
+    soil_redness: float = 1.3
+    """Exponent of the rise of soil reflectance with wavelength: 0 grey rock, 2 red laterite."""
+    friction: float = 30.0
+    """Effective angle of friction of the slope's cover."""
+    cohesion: float = 0.12
+    """Effective cohesion over the weight of the cover's column (dimensionless, Newmark analysis)."""
+    slide_share: float = 0.035
+    """Share of the region that landslides cover."""
+    slide_scale: float = 1.0
+    """Factor on the areas drawn from the distribution of Malamud et al. (2004)."""
+    slide_min_m2: float = 900.0
+    """Smallest landslide drawn: about nine pixels, the detectable minimum."""
+    slide_max_m2: float = 250_000.0
+    """Largest landslide drawn."""
+    elongation: float = 3.0
+    """Typical length over width of a landslide."""
+    survival: float = 0.15
+    """Share of the vegetation that survives inside a landslide."""
+    clearcut_share: float = 0.012
+    """Share of the region felled between the dates."""
+    burnt_share: float = 0.008
+    """Share of the region burnt between the dates."""
+    old_scar_share: float = 0.012
+    """Share of the region under scars of earlier landslides."""
+    road_km: float = 12.0
+    """Length of tracks cut between the dates, per 100 km2."""
+    sites: float = 14.0
+    """Quarries and building sites opened between the dates, per 100 km2."""
+    aerosol: float = 0.15
+    """Median aerosol optical depth at 550 nm."""
+    cloudiness: float = 0.12
+    """Median cloud cover of a pass that is kept."""
+    pre_gap_days: tuple[int, int] = (3, 12)
+    """Range of days from the last pass before the quake to the quake."""
+    pre_step_days: tuple[int, int] = (5, 20)
+    """Range of days between the passes before."""
+    post_gap_days: tuple[int, int] = (2, 9)
+    """Range of days from the quake to the first pass after."""
+    post_step_days: tuple[int, int] = (5, 15)
+    """Range of days between the passes after."""
+    misregistration_px: float = 0.25
+    """Standard deviation of the shift of a pass against the grid, pixels."""
+    swath_edge: float = 0.0
+    """Chance that a pass before the quake covers only part of the region."""
+
+
+_PRESETS = (
+    Domain(
+        "iburi",
+        "Hokkaido Eastern Iburi 2018: low, densely dissected hills under pumice and broadleaf forest; thousands of "
+        "shallow slides",
+        141.96, 42.73, "2018-09-06",
+        hillslope=31.0, valley_spacing=190.0, ridge_rounding=14.0, floodplain=9.0, base_elevation=30.0,
+        friction=24.0, cohesion=0.12, slide_share=0.05, elongation=2.6, soil_brightness=0.24, soil_redness=1.35,
+        conifer_share=0.2, snow_line_summer=3500.0, snow_line_winter=-500.0, pre_step_days=(5, 25),
+    ),
+    Domain(
+        "jiuzhaigou",
+        "Jiuzhaigou 2017: high steep mountains with rock, conifers and snow; slides beside bare rock",
+        103.82, 33.20, "2017-08-08",
+        base_elevation=2000.0, hillslope=43.0, valley_spacing=420.0, ridge_rounding=16.0, concavity=0.34, floodplain=5.0,
+        river_width=16.0, conifer_share=0.6, open_share=0.18, rock_share=0.1, crop_share=0.25, tree_line=3100.0,
+        snow_line_summer=4200.0, snow_line_winter=1800.0, soil_brightness=0.26, soil_redness=0.55, friction=34.0,
+        cohesion=0.2, slide_share=0.022, elongation=4.0, aerosol=0.08, cloudiness=0.18, clearcut_share=0.006,
+        old_scar_share=0.02, burnt_share=0.006,
+    ),
+    Domain(
+        "palu",
+        "Palu 2018: a dry tropical valley below wet forested ranges; red soil, browned grass, cloud over the hills",
+        119.88, -1.00, "2018-09-28",
+        base_elevation=60.0, hillslope=36.0, valley_spacing=300.0, floodplain=14.0, river_width=40.0, conifer_share=0.0,
+        open_share=0.35, rock_share=0.02, crop_share=0.6, town_share=0.1, deciduous=0.15, dryness=0.55,
+        snow_line_summer=9000.0, snow_line_winter=9000.0, soil_brightness=0.25, soil_redness=1.8, friction=30.0,
+        slide_share=0.025, elongation=3.6, aerosol=0.22, cloudiness=0.22, burnt_share=0.014, old_scar_share=0.015,
+    ),
+    Domain(
+        "luding",
+        "Luding 2022: deep gorges of the Dadu river, mixed forest and scrub; long slides to the river, haze",
+        102.08, 29.60, "2022-09-05",
+        base_elevation=1100.0, hillslope=40.0, valley_spacing=380.0, concavity=0.33, floodplain=6.0, river_width=60.0,
+        conifer_share=0.35, open_share=0.25, rock_share=0.05, crop_share=0.5, tree_line=3600.0, deciduous=0.6,
+        snow_line_summer=5000.0, snow_line_winter=2600.0, soil_brightness=0.25, soil_redness=0.85, friction=32.0,
+        cohesion=0.17, slide_share=0.03, elongation=3.8, aerosol=0.25, cloudiness=0.22, old_scar_share=0.018,
+    ),
+)  # fmt: skip
+
+DOMAINS: Mapping[str, Domain] = {preset.name: preset for preset in _PRESETS}
+"""The presets by name."""
+
+
+def domain(name: str) -> Domain:
+    """The preset called `name`; raises `DataError` naming the ones there are."""
+    try:
+        return DOMAINS[name]
+    except KeyError:
+        raise DataError(f"unknown simulated domain {name!r}: choose one of {', '.join(DOMAINS)}") from None
+
+
+_SPREAD = {
+    "hillslope": 0.1, "valley_spacing": 0.25, "ridge_rounding": 0.2, "floodplain": 0.35, "river_width": 0.4,
+    "slide_share": 0.35, "elongation": 0.2, "soil_brightness": 0.15, "soil_redness": 0.25, "aerosol": 0.5,
+    "cloudiness": 0.4, "clearcut_share": 0.5, "burnt_share": 0.6, "old_scar_share": 0.4, "road_km": 0.5, "sites": 0.5,
+    "survival": 0.4, "conifer_share": 0.4, "open_share": 0.4, "rock_share": 0.4,
+}  # fmt: skip
+"""Log-normal spread of each field in `vary`."""
+
+
+def vary(base: Domain, rng: np.random.Generator) -> Domain:
+    """A random relative of `base`: other relief, soil, season and nuisance, the same character.
+
+    Any day of the year can be the quake's, and in a third of the cases the passes before come from another season
+    (leafless woods, remains of snow), as in archives of real events.
+    """
+    changed: dict[str, float] = {
+        name: float(getattr(base, name) * np.exp(spread * rng.standard_normal())) for name, spread in _SPREAD.items()
+    }
+    changed["hillslope"] = float(np.clip(changed["hillslope"], 24, 48))
+    changed["cloudiness"] = float(np.clip(changed["cloudiness"], 0.02, 0.4))
+    changed["aerosol"] = float(np.clip(changed["aerosol"], 0.03, 0.6))
+    changed["soil_brightness"] = float(np.clip(changed["soil_brightness"], 0.14, 0.36))
+    changed["conifer_share"] = float(np.clip(changed["conifer_share"], 0, 0.9))
+    other_season = rng.random() < 1 / 3
+    gap = (60, 200) if other_season else base.pre_gap_days
+    post_gap = (20, 70) if rng.random() < 1 / 4 else base.post_gap_days
+    start = np.datetime64(base.event_date[:4] + "-01-01") + int(rng.integers(365))
+    date = base.event_date if rng.random() < 0.4 else str(start)
+    return replace(
+        base,
+        **changed,
+        event_date=date,
+        pre_gap_days=gap,
+        post_gap_days=post_gap,
+        swath_edge=float(rng.random() < 0.3) * 0.3,
+        latitude=base.latitude + float(rng.normal(0, 2)),
+    )

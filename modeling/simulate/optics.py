@@ -1,0 +1,180 @@
+"""From ground to top-of-atmosphere reflectance in the twelve bands of Sentinel-2."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modeling.simulate.domains import Domain
+from modeling.simulate.landcover import BROADLEAF, CONIFER, CROP, GRAVEL, OPEN, ROCK, TOWN, WATER, Cover
+from modeling.simulate.landslides import Slides
+from modeling.simulate.noise import FloatArray, fractal, ramp
+from modeling.simulate.terrain import Terrain
+
+BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+"""Bands of Sentinel-2 that are simulated, in the order of arrays (band, y, x)."""
+WAVELENGTH_NM = np.array([443, 490, 560, 665, 705, 740, 783, 842, 865, 945, 1610, 2190], dtype=np.float64)
+
+# Typical hemispherical-directional reflectances, rounded from published libraries (USGS splib07, ECOSTRESS).
+_SPECTRA = {
+    "broadleaf": (0.020, 0.025, 0.045, 0.028, 0.075, 0.190, 0.240, 0.260, 0.270, 0.250, 0.130, 0.060),
+    "conifer": (0.018, 0.020, 0.030, 0.020, 0.045, 0.110, 0.140, 0.150, 0.160, 0.150, 0.070, 0.030),
+    "grass": (0.030, 0.040, 0.075, 0.050, 0.120, 0.250, 0.300, 0.320, 0.330, 0.310, 0.220, 0.120),
+    "crop": (0.030, 0.035, 0.070, 0.040, 0.110, 0.290, 0.360, 0.390, 0.400, 0.370, 0.200, 0.100),
+    "leafless": (0.040, 0.045, 0.060, 0.075, 0.095, 0.115, 0.130, 0.145, 0.160, 0.165, 0.210, 0.150),
+    "straw": (0.060, 0.075, 0.110, 0.150, 0.180, 0.210, 0.230, 0.255, 0.275, 0.280, 0.330, 0.240),
+    "slash": (0.045, 0.055, 0.080, 0.105, 0.125, 0.150, 0.165, 0.185, 0.200, 0.205, 0.260, 0.190),
+    "char": (0.030, 0.035, 0.040, 0.045, 0.055, 0.065, 0.075, 0.085, 0.090, 0.095, 0.140, 0.130),
+    "water": (0.055, 0.050, 0.048, 0.032, 0.026, 0.018, 0.016, 0.012, 0.010, 0.009, 0.005, 0.003),
+    "town": (0.090, 0.100, 0.120, 0.140, 0.150, 0.160, 0.170, 0.185, 0.195, 0.190, 0.210, 0.190),
+    "snow": (0.820, 0.830, 0.810, 0.790, 0.780, 0.760, 0.730, 0.710, 0.690, 0.600, 0.100, 0.080),
+}
+SURFACES = (*_SPECTRA, "soil", "scar", "rock", "gravel")
+"""Surfaces of which a pixel is mixed."""
+
+
+def spectra(domain: Domain, bands: Sequence[str], tint: FloatArray | None = None) -> FloatArray:
+    """Reflectance (surface, band) of `SURFACES`; `tint` (surface, band) multiplies it, for one region's own shades."""
+    soil = domain.soil_brightness * (np.minimum(WAVELENGTH_NM, 1150) / 665.0) ** domain.soil_redness
+    rock = 0.17 * (np.minimum(WAVELENGTH_NM, 1150) / 665.0) ** 0.45
+    rows = [*_SPECTRA.values(), 0.72 * soil, soil, rock, 1.1 * rock]
+    table = np.array(rows) * (1.0 if tint is None else tint)
+    return table[:, [BANDS.index(name) for name in bands]].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Sun:
+    """Where the sun stands when Sentinel-2 passes (10:30 local solar time)."""
+
+    zenith_deg: float
+    """Angle from the vertical."""
+    azimuth_deg: float
+    """Clockwise from north."""
+
+
+def sun_at(time: dt.datetime, latitude: float) -> Sun:
+    """The sun at 10:30 local solar time; declination after Cooper (1969)."""
+    day = time.timetuple().tm_yday
+    declination = math.radians(23.45 * math.sin(math.radians(360 * (284 + day) / 365)))
+    hour, phi = math.radians(-22.5), math.radians(latitude)
+    cosine = math.sin(phi) * math.sin(declination) + math.cos(phi) * math.cos(declination) * math.cos(hour)
+    zenith = math.acos(max(0.12, min(1.0, cosine)))
+    south = math.cos(hour) * math.sin(phi) - math.tan(declination) * math.cos(phi)
+    azimuth = (math.degrees(math.atan2(math.sin(hour), south)) + 180.0) % 360.0
+    return Sun(math.degrees(zenith), azimuth)
+
+
+def season(time: dt.datetime, latitude: float) -> float:
+    """-1 in the depth of winter to 1 at the height of summer (late January and late July in the north)."""
+    angle = 2 * math.pi * (time.timetuple().tm_yday - 205) / 365.25
+    return math.cos(angle) * (1 if latitude >= 0 else -1)
+
+
+def leaf_on(time: dt.datetime, latitude: float, deciduous: float, delay_days: FloatArray | float = 0.0) -> FloatArray:
+    """Share of full leaf in [0, 1]: two logistic ramps a year (after Zhang et al. 2003, Remote Sens. Environ. 84)."""
+    shift = 0 if latitude >= 0 else 182.6
+    warmer = max(0.0, 45.0 - abs(latitude)) * 0.9  # spring comes earlier and autumn later towards the equator
+    day = (time.timetuple().tm_yday + shift) % 365.25
+    delayed = np.asarray(delay_days, dtype=np.float32)
+    up = 1 / (1 + np.exp(-(day - (135 - warmer) - delayed) / 8))
+    down = 1 / (1 + np.exp((day - (295 + warmer) - delayed) / 9))
+    return np.asarray(1 - deciduous * (1 - up * down), dtype=np.float32)
+
+
+def mixture(
+    domain: Domain, terrain: Terrain, cover: Cover, slides: Slides, time: dt.datetime, *, after: bool, rng: np.random.Generator
+) -> FloatArray:
+    """Share (surface, y, x) of each of `SURFACES` in every pixel on one date; shares add up to one."""
+    shape = cover.classes.shape
+    share = {name: np.zeros(shape, np.float32) for name in SURFACES}
+    leaf = float(leaf_on(time, domain.latitude, domain.deciduous))
+    green = float(leaf_on(time, domain.latitude, 0.85)) * (1 - domain.dryness)
+    dense = np.clip(cover.density, 0, 1)
+    is_ = {code: (cover.classes == code).astype(np.float32) for code in range(8)}
+    share["broadleaf"] += is_[BROADLEAF] * leaf * dense
+    share["leafless"] += is_[BROADLEAF] * (1 - leaf) * dense
+    share["conifer"] += is_[CONIFER] * dense
+    share["grass"] += is_[OPEN] * green * dense
+    share["straw"] += is_[OPEN] * (1 - green) * dense * 0.7
+    crop = leaf_on(time, domain.latitude, 1.0, cover.field_phase)
+    standing = crop * (1 - cover.harvested) if after else crop
+    share["crop"] += is_[CROP] * standing * 0.9
+    share["straw"] += is_[CROP] * (1 - standing) * 0.45
+    share["town"] += is_[TOWN] * 0.8
+    share["grass"] += is_[TOWN] * 0.15 * green
+    share["rock"] += is_[ROCK] * 0.85
+    share["grass"] += is_[ROCK] * 0.15 * green
+    wet = np.clip(is_[WATER] + is_[GRAVEL] * np.clip(-cover.flooded if after else cover.flooded, 0, 1), 0, 1)
+    share["water"] += wet
+    share["gravel"] += np.clip(is_[GRAVEL] - wet, 0, 1)
+    rest = np.clip(1 - sum(share.values()), 0, 1)
+    share["soil"] += rest
+    _replace(share, 0.85 * cover.old_scar, {"scar": 0.75, "rock": 0.1, "grass": 0.15 * green})
+    if after:
+        _replace(share, cover.felled, {"slash": 0.7, "soil": 0.22, "grass": 0.08 * green})
+        _replace(share, 0.9 * cover.burnt, {"char": 0.75, "leafless": 0.25})
+        _replace(share, cover.opened, {"soil": 0.6, "gravel": 0.4})
+        mottled = np.clip(1 - domain.survival * (1 + fractal(rng, shape, 10, 2)) - 0.35 * (1 - slides.depth), 0.15, 1)
+        _replace(share, np.where(slides.label > 0, mottled, 0).astype(np.float32), {"scar": 0.92, "rock": 0.08})
+    level = 0.5 * (1 + season(time, domain.latitude))
+    snow_line = domain.snow_line_winter + level * (domain.snow_line_summer - domain.snow_line_winter)
+    snow = ramp(terrain.elevation_m + 120 * fractal(rng, shape, 50, 3) - 4 * terrain.slope_deg, snow_line - 60, snow_line + 160)
+    under_trees = 1 - 0.65 * (share["conifer"] + 0.5 * share["broadleaf"] + 0.35 * share["leafless"])
+    _replace(share, np.clip(snow * under_trees, 0, 1), {"snow": 1.0})
+    return np.stack([share[name] for name in SURFACES])
+
+
+def _replace(share: dict[str, FloatArray], part: FloatArray, by: dict[str, float]) -> None:
+    """Cover `part` (y, x) of every pixel with another mixture."""
+    keep = 1 - np.clip(part, 0, 1)
+    for name in share:
+        share[name] *= keep
+    for name, portion in by.items():
+        share[name] += (1 - keep) * np.float32(portion)
+
+
+def illumination(terrain: Terrain, sun: Sun, aerosol: float) -> FloatArray:
+    """Irradiance (y, x) relative to level ground: direct cos i / cos z, and diffuse by the visible sky.
+
+    Self-shadow only: cast shadows of ridges beyond the slope itself are left out.
+    """
+    dy, dx = terrain.gradient
+    zenith, azimuth = math.radians(sun.zenith_deg), math.radians(sun.azimuth_deg)
+    norm = 1 / np.sqrt(1 + dx * dx + dy * dy)
+    # Image rows run south: the surface normal is (-dz/dx east, +dz/dy north, 1).
+    towards = -dx * math.sin(zenith) * math.sin(azimuth) + dy * math.sin(zenith) * math.cos(azimuth) + math.cos(zenith)
+    direct = np.clip(towards * norm, 0, None) / math.cos(zenith)
+    sky = 0.5 * (1 + norm)
+    diffuse = 0.14 + 0.35 * aerosol
+    return np.asarray((1 - diffuse) * direct + diffuse * sky, dtype=np.float32)
+
+
+def to_sensor(
+    surface: FloatArray, light: FloatArray, sun: Sun, aerosol: float, bands: Sequence[str]
+) -> FloatArray:
+    """Top-of-atmosphere reflectance (band, y, x) of ground reflectance (band, y, x) under `light` (y, x).
+
+    Single scattering: path radiance of molecules (tau = 0.0089 um**-4.05) and of aerosol (Angstrom exponent 1.3), and
+    the transmittances of both ways (after Vermote et al. 1997, IEEE Trans. Geosci. Remote Sens. 35, without coupling).
+    """
+    micron = WAVELENGTH_NM[[BANDS.index(name) for name in bands]] / 1e3
+    rayleigh, particles = 0.0089 * micron**-4.05, aerosol * (micron / 0.55) ** -1.3
+    mu = math.cos(math.radians(sun.zenith_deg))
+    path = (0.75 * rayleigh * (1 + mu * mu) / 2 + 0.10 * particles) / (mu + 0.15) * 0.75
+    through = np.exp(-(0.5 * rayleigh + 0.16 * particles) * (1 / mu + 1))
+    out: FloatArray = surface * light
+    out *= through.astype(np.float32)[:, None, None]
+    out += path.astype(np.float32)[:, None, None]
+    return out
+
+
+def tint(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """A region's own shades (surface, band): smooth factors about one, so that no two regions have the same colours."""
+    level = np.exp(0.10 * rng.standard_normal((len(SURFACES), 1)))
+    slope = 0.10 * rng.standard_normal((len(SURFACES), 1)) * np.log(WAVELENGTH_NM / 665)[None, :]
+    return np.asarray(level * np.exp(slope))
