@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 import shapely
 
 from flows.area_cut import cut_to_land_and_slopes
@@ -141,7 +142,8 @@ def area_from_magnitude(event: EarthquakeEvent, minimum_mmi: float, why: str = "
 def given_area(wkt: str, reason: str = "given by hand") -> AreaOfInterest:
     """An area given as WKT in lon/lat degrees. Raises `AreaError` when it is not one."""
     try:
-        geometry = shapely.from_wkt(wkt) if len(wkt) <= MAX_WKT_CHARS else None
+        with np.errstate(invalid="ignore"):  # NaN coordinates are refused below, with a message
+            geometry = shapely.from_wkt(wkt) if len(wkt) <= MAX_WKT_CHARS else None
     except (shapely.errors.ShapelyError, TypeError, ValueError) as error:
         raise AreaError(f"the area is not WKT: {str(error)[:150]}; give POLYGON ((lon lat, …))") from error
     if geometry is None:

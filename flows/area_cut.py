@@ -24,9 +24,10 @@ Mask = npt.NDArray[np.bool_]
 METRES_PER_DEGREE = 111_195.0
 """Length of a degree of latitude on Earth Engine's sphere of 6371007.18 m."""
 CELLS_PER_REACH = 3
-"""The cut is made on cells of about this part of the reach; finer ones would only fray its edge."""
-CRUMB_KM2 = 0.02
-"""Smaller pieces of the result are dropped, and smaller holes filled."""
+"""The cut is made on cells of about this part of the reach, so that ground up to twice as far may be kept: finer cells
+would fray the edge and make the area's outline many times as long."""
+HOLE_KM2 = 0.02
+"""Smaller holes in the result are filled."""
 UNCOVERED_SHARE = 0.02
 """An area that the elevation raster covers less than this short of whole counts as covered: pixels are coarse."""
 
@@ -100,9 +101,10 @@ def cut_to_land_and_slopes(
     """The part of an area that is land and within `reach_m` of ground of `minimum_slope_deg` or more.
 
     `elevation` (m) and `slope_deg` are (y, x) on one north-up grid in degrees or metres (`transform`, `crs`), NaN where
-    not known. Elevation 0 is sea, as in SRTM. The result lies within the area, holds every steep pixel of it, and says
-    what was cut away and how much of it. Raises `AreaError` when nothing is left (at sea, flat, no elevation) or the
-    result is larger than `maximum_area_km2` and was not given by hand.
+    not known. Elevation 0 is sea, as in SRTM. The result lies within the area, holds every steep pixel of it (but for
+    pieces below a pixel that the area's edge cuts off), and says what was cut away and how much of it. Raises
+    `AreaError` when nothing is left (at sea, flat, no elevation) or when the result is larger than `maximum_area_km2`
+    and was not given by hand.
     """
     raster = _raster(area, elevation.shape, slope_deg.shape, transform, crs)
     inside = raster.inside()
@@ -115,17 +117,14 @@ def cut_to_land_and_slopes(
         raise AreaError(f"no elevation is known in the area ({where}): choose another model in `imagery.dems`")
     if not (land & inside).any():
         raise AreaError(f"the area is at sea: it holds no land ({where}); give an area on land with --aoi")
-    factor = max(1, int(reach_m / CELLS_PER_REACH / max(raster.pixel_m())))
-    steep_cells, land_cells = _pooled(steep, factor), _pooled(land, factor)
-    keep_cells: Mask = np.logical_and(_near(steep_cells, raster.pixel_m(), factor, reach_m), land_cells)
-    keep = _spread(keep_cells, factor, raster.shape_yx)
-    if not (keep & inside).any():
+    keep, outline = _kept(raster, land, steep, reach_m)
+    kept = polygonal(shapely.intersection(joined(area.geometry), raster.to_lonlat(outline)))
+    geometry = split_at_antimeridian(_without_crumbs(kept, raster))
+    if not (keep & inside).any() or geometry.is_empty:
         raise AreaError(
             f"the area is flat: no ground of {minimum_slope_deg:g}° or more within {reach_m:g} m of it ({where}); "
             "lower `area.minimum_slope_deg` or give another area with --aoi"
         )
-    kept = raster.to_lonlat(_outline(keep_cells, raster.transform, factor))
-    geometry = split_at_antimeridian(_without_crumbs(polygonal(shapely.intersection(joined(area.geometry), kept))))
     shares = _shares(raster, inside, {"sea": known & ~land, "flat": land & ~keep, "unknown": ~known}, area.area_km2)
     cut = AreaCut(
         before_km2=area.area_km2,
@@ -168,6 +167,14 @@ def _raster(
     return _Raster(system, transform, (shape_yx[0], shape_yx[1]), polygonal(placed), centre_lon)
 
 
+def _kept(raster: _Raster, land: Mask, steep: Mask, reach_m: float) -> tuple[Mask, Polygon | MultiPolygon]:
+    """Land within the reach of steep ground: as pixels (y, x) and as polygons in the coordinates of the raster."""
+    pixel_m = raster.pixel_m()
+    factor = max(1, int(reach_m / CELLS_PER_REACH / max(pixel_m)))
+    cells: Mask = np.logical_and(_near(_pooled(steep, factor), pixel_m, factor, reach_m), _pooled(land, factor))
+    return _spread(cells, factor, raster.shape_yx), _outline(cells, raster.transform, factor)
+
+
 def _pooled(mask: Mask, factor: int) -> Mask:
     """Cells of `factor` x `factor` pixels (y, x), set where any pixel is."""
     if factor == 1:
@@ -206,14 +213,14 @@ def _outline(cells: Mask, transform: Affine, factor: int) -> Polygon | MultiPoly
     return polygonal(whole.buffer(0.5 * step, join_style="mitre").simplify(0.5 * step))
 
 
-def _without_crumbs(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
-    """Pieces and holes below `CRUMB_KM2` removed; of an area that is itself that small, the main pieces stay."""
-    sizes = {part: area_km2(part) for part in shapely.get_parts(geometry)}
-    least = min(CRUMB_KM2, 0.1 * max(sizes.values(), default=0.0))
+def _without_crumbs(geometry: Polygon | MultiPolygon, raster: _Raster) -> Polygon | MultiPolygon:
+    """Pieces below a pixel and holes below `HOLE_KM2` removed; of an area as small as that, the main ones stay."""
+    sizes = [(part, area_km2(part)) for part in shapely.get_parts(geometry)]
+    least = min(float(raster.row_area_m2().max()) / 1e6, 0.1 * max((size for _, size in sizes), default=0.0))
     kept = []
-    for part, size in sizes.items():
+    for part, size in sizes:
         if size >= least:
-            holes = [ring for ring in part.interiors if area_km2(Polygon(ring)) >= CRUMB_KM2]
+            holes = [ring for ring in part.interiors if area_km2(Polygon(ring)) >= HOLE_KM2]
             kept.append(Polygon(part.exterior, holes))
     return polygonal(MultiPolygon(kept))
 

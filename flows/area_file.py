@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,10 +113,14 @@ def _read_parquet(path: Path) -> tuple[list[BaseGeometry], CRS]:
 
 def _read_ogr(path: Path) -> tuple[list[BaseGeometry], CRS]:
     try:
-        layers = [str(name) for name, kind in pyogrio.list_layers(path.resolve()) if kind is not None]
-        if len(layers) > 1:
-            raise AreaError(f"{path.name} has {len(layers)} layers ({', '.join(layers)[:150]}): give a file with one")
-        frame = pyogrio.read_dataframe(path.resolve(), columns=[], max_features=MAX_FEATURES + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remark that the name does not fit the format
+            layers = [str(name) for name, kind in pyogrio.list_layers(path.resolve()) if kind is not None]
+            if len(layers) > 1:
+                raise AreaError(
+                    f"{path.name} has {len(layers)} layers ({', '.join(layers)[:150]}): give a file with one"
+                )
+            frame = pyogrio.read_dataframe(path.resolve(), columns=[], max_features=MAX_FEATURES + 1)
     except (
         pyogrio.errors.DataSourceError,
         pyogrio.errors.DataLayerError,

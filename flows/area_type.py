@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 from shapely.geometry.base import BaseGeometry
@@ -110,7 +110,13 @@ def area_from_geometry(geometry: BaseGeometry, reason: str) -> AreaOfInterest:
     if flat.is_empty:
         raise AreaError(f"the area {reason} is empty: give one polygon or more")
     west, south, east, north = flat.bounds
-    if not all(map(math.isfinite, flat.bounds)) or west < -360 or east > 360 or south < -90 or north > 90:
+    if (
+        not bool(np.isfinite(shapely.get_coordinates(flat)).all())
+        or west < -360
+        or east > 360
+        or south < -90
+        or north > 90
+    ):
         raise AreaError(
             f"the area {reason} reaches from {west:g}, {south:g} to {east:g}, {north:g}: these are not degrees; "
             "name its coordinate system"

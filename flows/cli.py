@@ -14,6 +14,7 @@ import typer
 
 from flows.errors import FlowError
 from gee.errors import GeeError
+from infra.local.stack import StackError
 from modeling.errors import ModelingError
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ def map_raster(
     scale: Annotated[
         float | None, typer.Option(help="Reflectance per digital number; default: 0.0001 for integers, 1 for floats.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="`auto`, a name of `quakeslide models`, or a .safetensors file.")] = "auto",
+    weights: Annotated[
+        str, typer.Option(help="`auto`, a name of `quakeslide models`, or a .safetensors file.")
+    ] = "auto",
     name: Annotated[str, typer.Option(help="Name of the event, for the inventory and the report.")] = "raster",
 ) -> None:
     """Map landslides from rasters that you have, with no Earth Engine.
@@ -195,7 +198,7 @@ def main() -> None:
     """Run the command line; errors made on purpose are one line on stderr and exit status 2."""
     try:
         app(standalone_mode=True)
-    except (FlowError, GeeError, ModelingError) as error:
+    except (FlowError, GeeError, ModelingError, StackError) as error:
         _fail(str(error))
     except OSError as error:
         if error.errno != errno.ENOSPC:

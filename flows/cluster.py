@@ -52,7 +52,7 @@ def map_unordered(
     """
     waiting = iter(items)
     first = [client.submit(work, item, pure=False) for _, item in zip(range(in_flight), waiting, strict=False)]
-    completed = as_completed(first)
+    completed = as_completed(first, loop=client.loop)
     try:
         for future in completed:
             yield future.result()

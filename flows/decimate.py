@@ -13,7 +13,6 @@ import rasterio
 from geopandas import GeoDataFrame
 from rasterio.enums import Resampling
 from rasterio.windows import Window as PixelWindow
-from rasterio.windows import from_bounds
 
 from gee.types import Grid
 
@@ -93,16 +92,17 @@ def decimate_tif(path: Path, bounds: Bounds, max_px: int, *, codes: bool = False
     Overviews are used where there are any. Values are averaged, `codes` are picked. Masked floats become NaN.
     """
     with rasterio.open(path, driver="GTiff") as source:
-        full = PixelWindow(0, 0, source.width, source.height)
-        window = from_bounds(*bounds, transform=source.transform).round_offsets().round_lengths().intersection(full)
-        scale = max(window.width, window.height, max_px) / max_px
-        shape = (source.count, max(round(window.height / scale), 1), max(round(window.width / scale), 1))
+        grid = Grid("", tuple(source.transform)[:6], (source.height, source.width))
+        rows, columns = _covered(grid, bounds)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        scale = max(width, height, max_px) / max_px
+        shape = (source.count, max(round(height / scale), 1), max(round(width / scale), 1))
         how = Resampling.nearest if codes else Resampling.average
+        window = PixelWindow.from_slices(rows, columns)
         data = source.read(window=window, out_shape=shape, resampling=how, masked=not codes)
-        left, bottom, right, top = source.window_bounds(window)
     if not codes:
         data = data.astype(np.float32).filled(np.nan)
-    return Raster(data, (left, bottom, right, top))
+    return Raster(data, window_bounds(grid, (rows, columns)))
 
 
 def count_codes(path: Path, combine: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]) -> dict[int, int]:
@@ -122,13 +122,14 @@ def busiest_window(grid: Grid, landslides: GeoDataFrame, side_px: int) -> Slices
     if landslides.empty:
         return None
     half = max(side_px // 2, 1)
-    points = landslides.to_crs(grid.crs).geometry.representative_point()
+    polygons = landslides.geometry.to_crs(grid.crs)
+    points = polygons.representative_point()
     a, _, c, _, e, f = grid.transform
     columns, rows = (points.x.to_numpy() - c) / a, (points.y.to_numpy() - f) / e
     cells = [-(-size // half) + 1 for size in grid.shape_yx]
     index = np.clip(rows // half, 0, cells[0] - 1), np.clip(columns // half, 0, cells[1] - 1)
     weight = np.zeros(cells)
-    np.add.at(weight, (index[0].astype(int), index[1].astype(int)), landslides.geometry.area.to_numpy())
+    np.add.at(weight, (index[0].astype(int), index[1].astype(int)), polygons.area.to_numpy())
     blocks = weight[:-1, :-1] + weight[1:, :-1] + weight[:-1, 1:] + weight[1:, 1:]
     row, column = np.unravel_index(int(blocks.argmax()), blocks.shape)
     y, x = _span(int(row) * half, side_px, grid.shape_yx[0]), _span(int(column) * half, side_px, grid.shape_yx[1])
@@ -139,6 +140,16 @@ def window_bounds(grid: Grid, window: SlicesYX) -> Bounds:
     """The outer edges of a window of `grid`."""
     rows, columns = window
     return _bounds(grid, rows.start, columns.start, (rows.stop - rows.start, columns.stop - columns.start))
+
+
+def _covered(grid: Grid, bounds: Bounds) -> SlicesYX:
+    """The pixels of `grid` that touch `bounds`, to the nearest pixel; at least one."""
+    a, _, c, _, e, f = grid.transform
+    left, bottom, right, top = bounds
+    height, width = grid.shape_yx
+    x0, y0 = (min(max(round(value), 0), size - 1) for value, size in (((left - c) / a, width), ((top - f) / e, height)))
+    x1, y1 = max(min(round((right - c) / a), width), x0 + 1), max(min(round((bottom - f) / e), height), y0 + 1)
+    return slice(y0, y1), slice(x0, x1)
 
 
 def _span(start: int, length: int, size: int) -> slice:

@@ -1,4 +1,4 @@
-"""The demo: a simulated earthquake, played into the feed, mapped by the production flow, and compared with the truth."""
+"""The demo: a simulated earthquake, played into the feed, mapped by the production flow and compared with the truth."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from flows.errors import ServiceError
 from flows.request import MapRequest
 from flows.run import map_to_folder, say
 from flows.services import apply
-from flows.settings import load_settings
+from flows.usgs import UsgsClient
 from infra.local.simulated import SimulatedQuakeFiles, write_simulated
 from infra.local.stack import LocalStack
+from infra.local.usgs.play import play_event
 from modeling.simulate import domain, simulate_region
 
+BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
+"""Bands of the simulated scenes: those that the pipeline reads."""
 DOMAIN = "luding"
 """The simulated region of the demo: training never saw one of its kind."""
 FEED_DEADLINE_S = 30.0
@@ -40,14 +43,35 @@ def run_demo(out: Path, *, seed: int, size_px: int) -> Path:
     with ThreadPoolExecutor(1) as thread:
         # The stand-ins take seconds to come up, most of it waiting: simulate meanwhile.
         simulated = thread.submit(_simulate, catalogue, home / "quakes", event_id, seed, size_px)
-        with LocalStack(
-            home, catalogues=[catalogue], usgs_folders=[usgs_folder], prefect=True, progress=say
-        ) as stack:
+        with LocalStack(home, catalogues=[catalogue], usgs_folders=[usgs_folder], prefect=True, progress=say) as stack:
             quake = simulated.result()
             settings = apply(stack.environment())
-            _play(settings.usgs.url, quake)
-            request = MapRequest(event_id=_wait_in_feed(settings.usgs.url, event_id), truth=str(quake.truth))
-            folder = map_to_folder(request, load_settings(), out)
+            request = MapRequest(event_id=_play(settings.usgs.url, quake), truth=str(quake.truth))
+            folder = map_to_folder(request, settings, out)
             say(f"Prefect kept the run at {stack.endpoints.prefect_url} while it was up")
     say(f"done in {time.monotonic() - started:.0f} s; everything that was started is stopped")
     return folder
+
+
+def _simulate(catalogue: Path, usgs_folder: Path, event_id: str, seed: int, size_px: int) -> SimulatedQuakeFiles:
+    """Simulate the region and write its scenes and its USGS record: the same seed writes the same files again."""
+    region = simulate_region(domain(DOMAIN), seed=seed, shape_yx=(size_px, size_px), bands=BANDS)
+    say(f"simulated M {region.event.magnitude:g} of {region.event.time:%Y-%m-%d}, {len(region.passes)} passes of Sentinel-2")
+    return write_simulated(region, catalogue, usgs_folder, event_id=event_id)
+
+
+def _play(usgs_url: str, quake: SimulatedQuakeFiles) -> str:
+    """Set the feed's clock to half an hour after the quake, publish it, and wait until the feed lists it."""
+    detail = json.loads(quake.detail.read_text())
+    moment = dt.datetime.fromtimestamp(detail["properties"]["time"] / 1e3, dt.UTC) + dt.timedelta(minutes=30)
+    httpx.post(f"{usgs_url}/_standin/clock", json={"now": moment.isoformat()}, timeout=10).raise_for_status()
+    play_event(usgs_url, quake.usgs_folder, quake.event_id)
+    deadline = time.monotonic() + FEED_DEADLINE_S
+    with UsgsClient(usgs_url) as client:
+        while time.monotonic() < deadline:
+            for event in client.feed("4.5_day"):
+                if quake.event_id in event.ids:
+                    say(f"the feed lists {event.title}")
+                    return event.id
+            time.sleep(0.5)
+    raise ServiceError(f"the USGS stand-in at {usgs_url} did not list event {quake.event_id}: see its log")

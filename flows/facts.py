@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from geopandas import GeoDataFrame
 from pydantic import TypeAdapter
 
 from gee.types import OBSERVED_LABELS, Observed
@@ -118,6 +121,10 @@ class Landslide:
     """Mean probability inside."""
     observed_date: dt.date | None = None
     """Date of the image after the event that shows it."""
+    number: int | None = None
+    """Its `landslide_id` in the inventory."""
+    touches_unobserved: bool = False
+    """Whether it borders on ground that was not seen, so that its area is a lower bound."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,8 @@ class InventoryFacts:
     """All size classes, small to large, also the empty ones."""
     largest: tuple[Landslide, ...]
     """The `LARGEST` largest, largest first."""
+    cut_off: int = 0
+    """How many border on ground that was not seen."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,8 @@ class Imagery:
     """Ids of the source scenes, or names of files."""
     window: str
     """The days that were searched, in words."""
+    cloud_masked: bool
+    """Whether clouds and their shadows were masked."""
     first_date: dt.date | None = None
     """Earliest acquisition that is in the map."""
     last_date: dt.date | None = None
@@ -284,7 +295,37 @@ def inventory_facts(landslides: Sequence[Landslide]) -> InventoryFacts:
         for low, high in itertools.pairwise(limits)
     )
     largest = tuple(sorted(landslides, key=lambda slide: -slide.area_m2)[:LARGEST])
-    return InventoryFacts(len(landslides), sum(slide.area_m2 for slide in landslides), sizes, largest)
+    total = sum(slide.area_m2 for slide in landslides)
+    cut_off = sum(slide.touches_unobserved for slide in landslides)
+    return InventoryFacts(len(landslides), total, sizes, largest, cut_off)
+
+
+def landslides_of(inventory: GeoDataFrame) -> tuple[Landslide, ...]:
+    """The rows of an inventory (columns of `modeling.inventory.SCHEMA`), in its order."""
+    rows = inventory.drop(columns="geometry").to_dict("records")
+    return tuple(
+        Landslide(
+            area_m2=float(row["area_m2"]),
+            lon=float(row["centroid_lon"]),
+            lat=float(row["centroid_lat"]),
+            length_m=_number(row["length_m"]),
+            width_m=_number(row["width_m"]),
+            mean_slope_deg=_number(row["slope_mean_deg"]),
+            mean_probability=_number(row["probability_mean"]),
+            observed_date=_date(row["observed_post"]),
+            number=int(row["landslide_id"]),
+            touches_unobserved=bool(row["touches_unobserved"]),
+        )
+        for row in rows
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _date(value: Any) -> dt.date | None:
+    return dt.date.fromisoformat(value) if isinstance(value, str) and value else None
 
 
 def _size_class(areas_m2: list[float], low: float, high: float) -> SizeClass:

@@ -168,7 +168,9 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
 
     def make() -> None:
         model = load_model(plan.model)
-        sides = write_observed(cube, band_set(model.band_set), folder / "probability.tif", folder / "observed.tif", folder)
+        sides = write_observed(
+            cube, band_set(model.band_set), folder / "probability.tif", folder / "observed.tif", folder
+        )
         inventory = make_inventory(
             sides, cube.grid, model, settings.model, event_id=plan.event.id, run_key=plan.run.run_key
         )

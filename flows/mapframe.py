@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.font_manager import FontProperties
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
 from pyproj import Transformer
 
 from flows.decimate import Bounds
@@ -25,7 +26,7 @@ INK = "#1d2430"
 MAX_ASPECT, MIN_ASPECT = 1.35, 0.45
 """Height to width of a map's frame; a longer strip is drawn within it, with empty margins."""
 
-_NICE = (1.0, 2.0, 5.0)
+_NICE = (0.5, 1.0, 2.0, 5.0)  # the half is for a logarithm that was rounded up to a whole number
 
 
 def height_of(bounds: Bounds, width: float) -> float:
@@ -119,19 +120,16 @@ def _degree_label(value: float, digits: int, positive: str, negative: str) -> st
 
 
 def _scale_bar(axes: Axes, bounds: Bounds) -> None:
-    """A bar of round length in the lower left corner, in a white box; sizes are shares of the map's width."""
-    left, bottom, right, _ = bounds
-    width = right - left
-    length, thick, pad = nice_length(width * 0.25), width * 0.006, width * 0.012
-    text_height = width * 0.022
-    x, y = left + 2.5 * pad, bottom + 2.2 * pad
-    box = (x - pad, y - 0.8 * pad), length + 2 * pad, thick + text_height + 2 * pad
-    axes.add_patch(Rectangle(*box, facecolor="white", alpha=0.85, edgecolor="none", zorder=5))
-    for index, colour in enumerate((INK, "white")):
-        half = (x + index * length / 2, y), length / 2, thick
-        axes.add_patch(Rectangle(*half, facecolor=colour, edgecolor=INK, linewidth=0.7, zorder=6))
-    label = metres_label(length)
-    axes.text(x + length / 2, y + thick + 0.5 * pad, label, ha="center", va="bottom", fontsize=8.5, color=INK, zorder=6)
+    left, _, right, _ = bounds
+    length = nice_length((right - left) * 0.25)
+    bar = AnchoredSizeBar(
+        axes.transData, length, metres_label(length), "lower left",
+        size_vertical=(right - left) * 0.004, label_top=True, color=INK, pad=0.4, borderpad=0.7, sep=3,
+        fontproperties=FontProperties(size=8.5),
+    )  # fmt: skip
+    bar.patch.set(facecolor="white", alpha=0.85, edgecolor="none")
+    bar.set_zorder(6)
+    axes.add_artist(bar)
 
 
 def _north_arrow(axes: Axes) -> None:

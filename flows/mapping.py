@@ -158,7 +158,10 @@ def write_observed(scene: Scene, wanted: BandSet, probability: Path, path: Path,
             counts.update(dict(zip(values.tolist(), occurrences.tolist(), strict=True)))
             arrays["probability"][window] = source.read(1, window=rasterio.windows.Window.from_slices(*window))
             arrays["observed"][window] = codes
-            arrays["slope_deg"][window], arrays["elevation_m"][window] = block.layers["slope"], block.layers["elevation"]
+            arrays["slope_deg"][window], arrays["elevation_m"][window] = (
+                block.layers["slope"],
+                block.layers["elevation"],
+            )
             arrays["pre_days"][window], arrays["post_days"][window] = block.date
             report("what was observed", done, len(rows))
     return Sides(**arrays, counts=dict(counts))  # type: ignore[arg-type]
@@ -190,7 +193,9 @@ def inventory_mask(inventory: geopandas.GeoDataFrame, sides: Sides, grid: Grid, 
     shape = (rows.stop - rows.start, columns.stop - columns.start)
     left, top = transform @ (0, 0)
     right, bottom = transform @ (shape[1], shape[0])
-    near = inventory.geometry.iloc[inventory.sindex.query(shapely.box(left, bottom, right, top))] if len(inventory) else ()
+    near = (
+        inventory.geometry.iloc[inventory.sindex.query(shapely.box(left, bottom, right, top))] if len(inventory) else ()
+    )
     mask = (
         rasterio.features.rasterize(near, out_shape=shape, transform=transform, fill=0, default_value=1, dtype="uint8")
         if len(near)

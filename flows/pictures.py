@@ -39,17 +39,7 @@ WIDTH_PX = 1200
 MAX_PX = 1400
 """Longest side of the arrays behind a picture."""
 
-Rgba = npt.NDArray[np.float32]
-
-PANEL_PX = 1500
-"""Width of the picture with before, after and result side by side."""
-
-_REPORT_TYPE = "image/jpeg"  # a third of a PNG's bytes for photographs of land
-_LEFT_IN, _RIGHT_IN = 0.62, 0.2
-_OUTLINE = "#ffd60a"
-_HALO = "#3a2f00"
-_STRIPE, _GROUND = "#a9afb6", "#dfe2e6"
-_CODE_COLOURS = {
+CODE_COLOURS: dict[int, str] = {
     Observed.CLEAR: "#3c8d5a",
     Observed.NO_PASS: "#7b6ba8",
     Observed.CLOUD: "#8fb8de",
@@ -58,6 +48,19 @@ _CODE_COLOURS = {
     Observed.NO_TERRAIN: "#c98f4e",
     Observed.OUTSIDE: "#ffffff",
 }
+"""Colour of each observation code in the picture of what was observed."""
+
+Rgba = npt.NDArray[np.float32]
+
+PANEL_PX = 1500
+"""Width of the picture with before, after and result side by side."""
+
+_HAZE_SHARE = 0.75
+_REPORT_TYPE = "image/jpeg"  # a third of a PNG's bytes for photographs of land
+_LEFT_IN, _RIGHT_IN = 0.62, 0.2
+_OUTLINE = "#ffd60a"
+_HALO = "#3a2f00"
+_STRIPE, _GROUND = "#a9afb6", "#dfe2e6"
 _PROBABILITY: Colormap = LinearSegmentedColormap.from_list(
     "probability", ["#f7f3e9", "#fbd98b", "#f39c4a", "#d1495b", "#7a1f5c", "#2d0b3a"]
 )
@@ -125,16 +128,14 @@ def map_layers(
     window = window or whole(grid)
     bounds = window_bounds(grid, window)
     phases = ("pre", "post") if with_pre else ("post",)
-    rgb = [
-        decimate_layers(read, grid, [f"{colour}_{phase}" for colour in ("red", "green", "blue")], window, max_px)
-        for phase in phases
-    ]
+    names = [f"{colour}_{phase}" for phase in phases for colour in ("red", "green", "blue")]
+    rgb = decimate_layers(read, grid, names, window, max_px)  # both phases at once: a chunk holds all bands
     codes = decimate_tif(observed, bounds, max_px, codes=True)
     return MapLayers(
         crs=grid.crs,
         bounds=bounds,
-        pre_rgb=rgb[0] if with_pre else None,
-        post_rgb=rgb[-1],
+        pre_rgb=Raster(rgb.data[:3], rgb.bounds) if with_pre else None,
+        post_rgb=Raster(rgb.data[-3:], rgb.bounds),
         probability=decimate_tif(probability, bounds, max_px),
         observed=Raster(combined_observed(codes.data), codes.bounds),
         landslides=landslides.to_crs(grid.crs).cx[bounds[0] : bounds[2], bounds[1] : bounds[3]],
@@ -151,11 +152,12 @@ def report_pictures(overview: MapLayers, detail: MapLayers | None, *, simulated:
     prefix = "Simulated scene. " if simulated else ""
     count = len(overview.landslides)
     found = f"{count:,} mapped landslides" if count else "no mapped landslide"
+    outlined = ", mapped landslides outlined in yellow" if count else ""
     pictures = [
         _picture(
             "map",
             "What was found",
-            f"{prefix}The image after the event in natural colours, mapped landslides outlined in yellow. "
+            f"{prefix}The image after the event in natural colours{outlined}. "
             "Striped ground was not observed: nothing is known there.",
             f"Map of the area after the event with {found}; areas that were not observed are striped grey.",
             _map_figure(overview, "", _draw_result, _result_legend(overview)),
@@ -193,13 +195,15 @@ def _detail_picture(detail: MapLayers, prefix: str) -> Picture:
 def true_colour(rgb: Raster) -> Rgba:
     """Reflectance (3, y, x) as RGBA (y, x, 4) in [0, 1], transparent where unknown.
 
-    Haze lifts each band by its own amount, so each begins at its own first percentile; one range keeps the hues.
+    Haze lifts each band by its own amount, so most of the darkest percentile is taken off each; all share one range.
+    Taking off all of it would turn a plain forest grey.
     """
     values = np.moveaxis(np.asarray(rgb.data, dtype=np.float32), 0, -1)
     known = np.asarray(np.isfinite(values).all(axis=-1))
     out = np.zeros((*known.shape, 4), dtype=np.float32)
     if known.any():
         low, high = np.percentile(values[known], (1, 99), axis=0)
+        low = low * _HAZE_SHARE
         span = max(float((high - low).max()), 1e-4)
         out[..., :3] = np.clip((np.where(known[..., None], values, 0) - low) / span, 0, 1) ** 0.8
         out[..., 3] = known
@@ -244,8 +248,8 @@ def _draw_probability(axes: Axes, layers: MapLayers) -> None:
 
 
 def _draw_coverage(axes: Axes, layers: MapLayers) -> None:
-    table = np.full((256, 4), (*to_rgb(_CODE_COLOURS[Observed.OUTSIDE]), 1), dtype=np.float32)
-    for code, colour in _CODE_COLOURS.items():
+    table = np.full((256, 4), (*to_rgb(CODE_COLOURS[Observed.OUTSIDE]), 1), dtype=np.float32)
+    for code, colour in CODE_COLOURS.items():
         table[code, :3] = to_rgb(colour)
     _image(axes, table[layers.observed.data], layers.observed.bounds)
 
@@ -269,7 +273,8 @@ def _enlarged(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _result_legend(layers: MapLayers) -> list[Artist]:
-    return [Line2D([], [], color=_OUTLINE, linewidth=2.5, label="mapped landslide"), *_unseen_legend(layers)]
+    outline = Line2D([], [], color=_OUTLINE, linewidth=2.5, label="mapped landslide")
+    return [*([outline] if len(layers.landslides) else []), *_unseen_legend(layers)]
 
 
 def _unseen_legend(layers: MapLayers) -> list[Artist]:
@@ -283,8 +288,8 @@ def _unseen_legend(layers: MapLayers) -> list[Artist]:
 
 
 def _coverage_legend(layers: MapLayers) -> list[Artist]:
-    codes = [Observed(code) for code in np.unique(layers.observed.data).tolist() if code in _CODE_COLOURS]
-    return [Patch(facecolor=_CODE_COLOURS[c], edgecolor="#999999", label=OBSERVED_LABELS[c]) for c in codes]
+    codes = [Observed(code) for code in np.unique(layers.observed.data).tolist() if code in CODE_COLOURS]
+    return [Patch(facecolor=CODE_COLOURS[c], edgecolor="#999999", label=OBSERVED_LABELS[c]) for c in codes]
 
 
 def _codes_in_words(codes: npt.NDArray[np.uint8]) -> str:

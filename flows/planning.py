@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import shapely
 
 from flows.area import AreaOfInterest, area_of_event, cut_to_land_and_slopes, given_area
@@ -16,17 +16,18 @@ from flows.errors import EventError
 from flows.event import EarthquakeEvent
 from flows.layout import EventLayout, RunIdentity, RunLayout
 from flows.request import MapRequest
+from flows.rule import qualifies
 from flows.settings import ImagerySettings, Settings
-from flows.usgs import UsgsClient, qualifies
+from flows.usgs import UsgsClient
 from gee.catalog import choose_dem
 from gee.errors import NoScenesError
-from gee.grid import grid_for
+from gee.grid import geometry_mask, grid_for
 from gee.pixels import fetch_pixels
 from gee.plan import CubePlan, plan_cube
 from gee.session import Session
 from gee.terrain import coarse_terrain
-from gee.types import Grid, Observed, Window
-from modeling.model import choose_model, model_card
+from gee.types import PHASES, Observed, Window
+from modeling.model import choose_model, load_model
 
 LONGEST_WINDOW_DAYS = 400
 """How far back scenes are looked for when the window of the settings has none: the same season a year before."""
@@ -76,7 +77,7 @@ def _given_event(event_id: str, area_wkt: str, time: dt.datetime) -> EarthquakeE
     title = f"Event {event_id}, area and time given by hand"
     return EarthquakeEvent(
         id=event_id, ids=(event_id,), time=time, updated=time, lon=centre.x, lat=centre.y, depth_km=None,
-        magnitude=float("nan"), magnitude_type="", place="", title=title, status="given", alert=None,
+        magnitude=math.nan, magnitude_type="", place="", title=title, status="given", alert=None,
     )  # fmt: skip
 
 
@@ -114,17 +115,17 @@ def make_plan(
     model = settings.model.weights
     if model == "auto":
         model = choose_model(layer.name for layer in cube.layers)
-    card = model_card(model)
+    weights_hash = load_model(model).weights_hash
     identity = RunIdentity(
         event_id=event.id,
         area=area.geometry.wkt,
         scene_ids=(*(scene.id for phase in (cube.pre_scenes, cube.post_scenes) for scene in phase.scenes), dem.id),
         settings={"cube": draft.plan_hash, "model": settings.model.model_dump(mode="json")},
-        weights_hash=card.weights_hash,
+        weights_hash=weights_hash,
         code_version=code_version(),
     )
     notes = tuple(note for note in (window_note, dem.why, *_mask_notes(cube)) if note)
-    return MapPlan(event, area, cube, model, card.weights_hash, layout.run(identity.key), notes)
+    return MapPlan(event, area, cube, model, weights_hash, layout.run(identity.key), notes)
 
 
 def _plan_scenes(
@@ -169,18 +170,13 @@ def _mask_notes(cube: CubePlan) -> Iterator[str]:
 
 def clear_share(session: Session, cube: CubePlan) -> dict[str, float]:
     """Estimated share of the area seen clearly in each phase and in both, from a coarse sample (one request)."""
-    geometry = shapely.from_wkt(cube.geometry_wkt)
-    pixel_m = max(cube.grid.pixel_m, float(np.sqrt(np.prod([float(n) for n in cube.grid.shape_yx]) / COVERAGE_PX)) * cube.grid.pixel_m)
-    coarse: Grid = grid_for(geometry, pixel_m)
-    bands = fetch_pixels(session, cube.expression_dict(), coarse, ("observed_pre", "observed_post"))
-    inside = _inside(coarse, geometry)
-    clear = {phase: (bands[f"observed_{phase}"] == Observed.CLEAR)[inside] for phase in ("pre", "post")}
-    share = {phase: float(seen.mean()) if seen.size else 0.0 for phase, seen in clear.items()}
+    pixels = cube.grid.shape_yx[0] * cube.grid.shape_yx[1]
+    coarse = grid_for(cube.geometry, cube.grid.pixel_m * max(1.0, math.ceil(math.sqrt(pixels / COVERAGE_PX))))
+    wanted = {f"observed_{phase}": "uint8" for phase in PHASES}
+    bands = fetch_pixels(session, json.loads(cube.expression), coarse, wanted)
+    inside = geometry_mask(coarse, cube.geometry)
+    clear = {phase: (bands[f"observed_{phase}"] == Observed.CLEAR)[inside] for phase in PHASES}
+    if not inside.any():
+        return {"before": 0.0, "after": 0.0, "both": 0.0}
     both = clear["pre"] & clear["post"]
-    return {**share, "both": float(both.mean()) if both.size else 0.0}
-
-
-def _inside(grid: Grid, geometry: shapely.Geometry) -> npt.NDArray[np.bool_]:
-    from gee.grid import geometry_mask
-
-    return geometry_mask(grid, geometry)
+    return {"before": float(clear["pre"].mean()), "after": float(clear["post"].mean()), "both": float(both.mean())}

@@ -219,7 +219,8 @@ def _read_document(store: Store, event: EventLayout) -> tuple[dict[str, Any], in
     try:
         document = json.loads(data)
         entries = [_publication(event, entry) for entry in document["versions"]]
-        sound = [entry.version for entry in entries] == list(range(1, len(entries) + 1))
+        numbers = [entry.version for entry in entries]
+        sound = isinstance(document["versions"], list) and numbers == list(range(1, len(entries) + 1))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise PublicationError(f"{event.versions} is damaged ({error!r}): restore it, then run again") from error
     if document.get("format") != FORMAT:

@@ -73,9 +73,10 @@ def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
     return folder
 
 
-def show_result(facts: ReportFacts, version: int, folder: Path) -> None:
+def show_result(facts: ReportFacts, version: int | None, folder: Path) -> None:
     """Print where the products are and what they say."""
-    table = Table(title=f"{facts.event.title}, version {version}", show_header=False, title_justify="left")
+    title = facts.event.title if version is None else f"{facts.event.title}, version {version}"
+    table = Table(title=title, show_header=False, title_justify="left")
     table.add_column("what")
     table.add_column("value", justify="right")
     table.add_row("area of interest", f"{facts.coverage.area_km2:,.1f} km²")

@@ -36,7 +36,9 @@ def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterato
     found = running_stack(home)
     if found is not None and (found.prefect_url or not prefect):
         if data is not None:
-            raise FlowError(f"stand-ins are up in {home} already; stop them, or leave --data out to use what they serve")
+            raise FlowError(
+                f"stand-ins are up in {home} already; stop them, or leave --data out to use what they serve"
+            )
         yield apply(environment_of(found))
         return
     with started(settings, data, home, prefect=prefect) as stack:

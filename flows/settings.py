@@ -59,7 +59,8 @@ class ImagerySettings(_Group):
     """Which scenes make the cube."""
 
     collections: tuple[str, ...] = Field(
-        ("COPERNICUS/S2_HARMONIZED",), description="Sentinel-2 collections, the first with scenes in both windows is used."
+        ("COPERNICUS/S2_HARMONIZED",),
+        description="Sentinel-2 collections, the first with scenes in both windows is used.",
     )
     cloud_score: str = Field(
         "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", description="Collection that holds the cloud score, empty for none."
@@ -84,7 +85,9 @@ class CubeSettings(_Group):
 class ModelSettings(_Group):
     """Which network maps."""
 
-    weights: str = Field("auto", description="`auto`, a name of `quakeslide models`, or the path of a .safetensors file.")
+    weights: str = Field(
+        "auto", description="`auto`, a name of `quakeslide models`, or the path of a .safetensors file."
+    )
     tile_px: int = Field(512, ge=64, description="Side of an inference tile without its halo, in pixels.")
     halo_px: int = Field(32, ge=0, description="Overlap on each side of an inference tile, in pixels.")
     minimum_area_m2: float = Field(400.0, ge=0, description="Polygons smaller than this are dropped.")
@@ -121,7 +124,8 @@ class Settings(BaseSettings):
     dask: DaskSettings = DaskSettings()  # type: ignore[call-arg]
     local: LocalSettings = LocalSettings()
     mode: Literal["auto", "local", "cloud"] = Field(
-        "auto", description="`cloud` with an Earth Engine project, `local` with stand-ins, `auto` decides by the project."
+        "auto",
+        description="`cloud` with an Earth Engine project, `local` with stand-ins, `auto` decides by the project.",
     )
 
     @classmethod

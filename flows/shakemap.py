@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn
 
 import contourpy
 import defusedxml.ElementTree as SafeXml
@@ -36,16 +36,6 @@ UNITS = {
     "ln(cms)": "ln(cm/s)",
 }
 """The unit strings of ShakeMap 3 and what ShakeMap 4 writes for the same unit; others are kept as they are."""
-
-
-class _Element(Protocol):
-    """What is used of an XML element."""
-
-    tag: str
-    text: str | None
-    attrib: dict[str, str]
-
-    def __iter__(self) -> object: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +132,9 @@ def _malformed(fact: str) -> NoReturn:
     raise EventError(f"the ShakeMap grid is malformed: {fact}")
 
 
-def _name(element: _Element) -> str:
+def _name(element: Any) -> str:
     """The tag without its namespace; both versions use one, but not everyone who rewrites the file keeps it."""
-    return element.tag.rpartition("}")[2]
+    return str(element.tag).rpartition("}")[2]
 
 
 def _columns(fields: list[dict[str, str]]) -> dict[int, tuple[str, str]]:

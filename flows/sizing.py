@@ -61,7 +61,7 @@ def plan_rows(plan: MapPlan) -> list[tuple[str, str]]:
         ("area", plan.area.description),
         ("before", f"{before.start:%Y-%m-%d} to {before.end:%Y-%m-%d}: {len(cube.pre_scenes.scenes)} scenes"),
         ("after", f"{after.start:%Y-%m-%d} to {after.end:%Y-%m-%d}: {len(cube.post_scenes.scenes)} scenes"),
-        ("imagery", f"{cube.collection}, {cube.mask_rule}"),
+        ("imagery", f"{cube.pre_scenes.collection}, {cube.mask_rule}"),
         ("elevation", cube.dem.id),
         ("network", plan.model),
         ("grid", f"{cube.grid.crs}, {cube.grid.shape_yx[1]} x {cube.grid.shape_yx[0]} px of {cube.grid.pixel_m:g} m"),

@@ -74,6 +74,8 @@ def split_at_antimeridian(geometry: BaseGeometry) -> Polygon | MultiPolygon:
 
     A geometry that crosses becomes a MultiPolygon with parts on both sides.
     """
+    if geometry.is_empty:
+        return Polygon()
     west, _, east, _ = geometry.bounds
     pieces = []
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east - 180.0) / 360.0) + 1):

@@ -92,6 +92,14 @@ class Store:
         with self._speaking(self.bucket_url):
             next(iter(self._list(self.bucket_url, max_results=1)), None)
 
+    def ensure_bucket(self) -> None:
+        """Create the bucket unless it is there: for stand-ins, which begin empty."""
+        with self._speaking(self.bucket_url):
+            try:
+                self._client.create_bucket(self._bucket_name, retry=self._retry, timeout=_TIMEOUT_S)
+            except api_errors.Conflict:
+                return
+
     def read_bytes(self, uri: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
         """The content of `uri`; raises `ObjectNotFoundError`, and `ServiceError` when it is larger than `max_bytes`."""
         data, generation = self.read_with_generation(uri, max_bytes)

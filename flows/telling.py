@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import geopandas
@@ -96,7 +95,8 @@ def _imagery(phase: str, scenes: PhaseScenes, window: Window, days: DayArray, si
     dates = [EPOCH + dt.timedelta(days=int(day)) for day in (used.min(), used.max())] if used.size else [None, None]
     return Imagery(
         phase=phase, scenes=tuple(scene.id for scene in scenes.scenes),
-        window=f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}", first_date=dates[0], last_date=dates[1],
+        window=f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}", cloud_masked=scenes.mask is not None,
+        first_date=dates[0], last_date=dates[1],
         dates_assumed=any(dict(scene.properties).get("quakeslide:time_assumed") for scene in scenes.scenes),
     )  # fmt: skip
 

@@ -223,12 +223,14 @@ class UsgsClient:
         `ContentMissingError` when the file is not there, is larger than `max_bytes`, or lies on any other host.
         """
         target = self._own_address(url)
+        # Named by its path alone: the message goes into published notes, which must not change with an address.
+        name = urlsplit(target).path
         try:
             answer = self._get(target, max_bytes=max_bytes)
         except (_TooLargeError, httpx.InvalidURL) as error:
-            raise ContentMissingError(f"the product file {target} cannot be had: {error}") from error
+            raise ContentMissingError(f"the product file {name} cannot be had: {error}") from error
         if answer.status != 200:
-            raise ContentMissingError(f"the product file {target} is not there (HTTP {answer.status})")
+            raise ContentMissingError(f"the product file {name} is not there (HTTP {answer.status})")
         return answer.body
 
     def _own_address(self, url: str) -> str:
@@ -295,7 +297,9 @@ class UsgsClient:
             for piece in response.iter_bytes():
                 body += piece
                 if len(body) > max_bytes:
-                    raise _TooLargeError(f"{url[:200]} sends more than {max_bytes} bytes: not read")
+                    raise _TooLargeError(
+                        f"more than {max_bytes} bytes were sent for {response.url.path[:200]}: not read"
+                    )
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("the body keeps dripping")
             return _Answer(response.status_code, response.headers, bytes(body))

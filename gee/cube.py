@@ -90,18 +90,13 @@ def missing_tiles(plan: CubePlan, endpoint: str = "") -> tuple[Tile, ...]:
 
     Looks at the list of objects, not into them; `damaged_tiles` reads every byte.
     """
-    store, place = _store(plan.uri, endpoint)
-    records = tile_records(plan, store, place)
-    sizes: dict[str, int] = {}
-    for layout in ARRAYS:
-        sizes |= store.sizes(place.metadata(f"{layout.name}/c"))
-    return tuple(tile for tile in plan.tiles if not _arrived(tile, records.get(tile.name), sizes, place))
+    return _survey(plan, *_store(plan.uri, endpoint))[1]
 
 
 def damaged_tiles(plan: CubePlan, endpoint: str = "") -> tuple[Tile, ...]:
     """The tiles whose chunks are gone or do not hold what their record says, every byte read. Pull these again."""
     store, place = _store(plan.uri, endpoint)
-    records = tile_records(plan, store, place)
+    records = _records(plan, store, place)
     return tuple(tile for tile in plan.tiles if not _sound(plan, tile, records.get(tile.name), store, place))
 
 
@@ -110,19 +105,18 @@ def seal_cube(plan: CubePlan, endpoint: str = "") -> str:
 
     Raises `CubeError` that says how many tiles are missing.
     """
-    missing = missing_tiles(plan, endpoint)
+    store, place = _store(plan.uri, endpoint)
+    records, missing = _survey(plan, store, place)
     if missing:
         raise CubeError(
             f"{len(missing)} of {len(plan.tiles)} tiles of {plan.uri} are missing, the first is {missing[0].name}"
         )
-    store, place = _store(plan.uri, endpoint)
-    records = tile_records(plan, store, place)
     manifest = Manifest(plan.plan_hash, tuple(records[tile.name] for tile in plan.tiles))
     store.write(place.manifest, manifest.to_json())
     return manifest.cube_hash
 
 
-def tile_records(plan: CubePlan, store: Store, place: CubePlace) -> dict[str, TileRecord]:
+def _records(plan: CubePlan, store: Store, place: CubePlace) -> dict[str, TileRecord]:
     """The readable records of a plan's tiles, by tile name; one that is damaged or of another plan does not count."""
     wanted = {place.record(tile.name) for tile in plan.tiles}
     there = sorted(wanted.intersection(store.sizes(place.records)))
@@ -140,6 +134,15 @@ def tile_records(plan: CubePlan, store: Store, place: CubePlace) -> dict[str, Ti
 def _store(uri: str, endpoint: str) -> tuple[Store, CubePlace]:
     place = CubePlace.of(uri)
     return open_store(place.parent, endpoint), place
+
+
+def _survey(plan: CubePlan, store: Store, place: CubePlace) -> tuple[dict[str, TileRecord], tuple[Tile, ...]]:
+    """The records that are there, and the tiles that are not."""
+    records = _records(plan, store, place)
+    sizes: dict[str, int] = {}
+    for layout in ARRAYS:
+        sizes |= store.sizes(place.metadata(f"{layout.name}/c"))
+    return records, tuple(tile for tile in plan.tiles if not _arrived(tile, records.get(tile.name), sizes, place))
 
 
 def _arrived(tile: Tile, record: TileRecord | None, sizes: Mapping[str, int], place: CubePlace) -> bool:

@@ -14,9 +14,12 @@ TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 MAX_PAUSE_S = 60.0
 """The backoff stops growing here; a longer `Retry-After` is still honoured."""
 
-_BUSY = re.compile(r"too many concurrent aggregations|rate limit exceeded", re.IGNORECASE)
+_BUSY = re.compile(
+    r"too many concurrent aggregations|rate limit exceeded|earth engine (memory )?capacity exceeded", re.IGNORECASE
+)
 _TOO_LARGE = re.compile(
     r"user memory limit exceeded|computation timed out|total request size"
+    r"|output (of image computation is )?too large"
     r"|(size|dimensions|grid|bytes|pixels)\b.*must be less than",
     re.IGNORECASE | re.DOTALL,
 )

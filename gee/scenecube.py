@@ -105,7 +105,7 @@ class SceneCube:
         date = np.full((2, *shape), DATE.fill, DATE.dtype)
         for tile, target, source in self._meeting(y, x):
             arrays = self._load(tile)
-            stack[:, *target] = arrays[STACK.name][indices][:, *source]
+            stack[:, *target] = arrays[STACK.name][:, *source][indices]
             observed[:, *target] = arrays[OBSERVED.name][:, *source]
             date[:, *target] = arrays[DATE.name][:, *source]
         physical = {name: self._physical(values, name) for name, values in zip(wanted, stack, strict=True)}

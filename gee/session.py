@@ -7,6 +7,7 @@ status that the client drops. `open_session` is for the process that builds expr
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import json as jsonlib
 import random
 import socket
@@ -56,7 +57,10 @@ class SessionConfig:
 def is_loopback(url: str) -> bool:
     """Whether an address is this machine itself."""
     host = urlsplit(url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 class Session:
@@ -181,7 +185,10 @@ def open_session(
     _probe(config)
     credentials = _credentials(config.url)
     _initialise_ee(config, credentials)
-    return Session(config, credentials)
+    session = Session(config, credentials)
+    with _sessions_lock:  # worker threads of this process use it too, and with it one limit of requests in flight
+        _sessions[config] = session
+    return session
 
 
 _sessions: dict[SessionConfig, Session] = {}

@@ -78,11 +78,14 @@ class Store:
 
     def write(self, key: str, body: bytes) -> None:
         """Put an object there, all of it or none. Raises `StorageError`."""
-        with _named(self._uri(key)):
-            if self._local:
-                _replace(Path(self._path(key)), body)
-            else:
-                self._fs.pipe_file(self._path(key), body)
+        try:
+            with _named(self._uri(key)):
+                if self._local:
+                    _replace(Path(self._path(key)), body)
+                else:
+                    self._fs.pipe_file(self._path(key), body)
+        except FileNotFoundError as error:
+            raise StorageError(f"{self._uri(key)} cannot be written: its bucket does not exist") from error
 
     def exists(self, key: str) -> bool:
         """Whether there is an object."""

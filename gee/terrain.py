@@ -45,8 +45,8 @@ LAYERS: dict[Layer, TerrainLayer] = {
 }
 """Name -> storage. Half a metre reaches from -16 km to 16 km; hillshade runs from 0 to 255."""
 
-COARSE_TILE_PX = 1_024
-"""Side of a request of `coarse_terrain`."""
+COARSE_TILE_PX = 512
+"""Side of a request of `coarse_terrain`: slope on the model's own grid makes many pixels out of each."""
 
 
 def terrain_image(dem: DemChoice, geometry: BaseGeometry) -> ee.Image:

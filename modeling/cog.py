@@ -35,7 +35,7 @@ _WRITE_ERRORS = (OSError, RasterioError, CPLE_BaseError)
 _BLOCK_PX = 512
 _CACHE_BYTES = 64 * 2**20
 _WORST_CASE = 8 / 3
-"""Bytes on disk while a file is made, to its uncompressed size: the tiled file, its overviews, and the file with both."""
+"""Bytes on disk while a file is made, to its uncompressed size: tiled file, overviews, and the file with both."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CogProfile:
     tags: Mapping[str, str] = field(default_factory=dict)
     """Metadata of the file."""
     categories: Mapping[int, Category] = field(default_factory=dict)
-    """What the values of a raster of classes mean: band metadata, and a colour table when there is one band of `uint8`."""
+    """What the values of a raster of classes mean: band metadata, and for one band of `uint8` a colour table."""
 
 
 def probability_profile(
@@ -87,6 +87,7 @@ def class_profile(
     shape_yx: tuple[int, int],
     descriptions: tuple[str, ...],
     categories: Mapping[int, Category],
+    *,
     tags: Mapping[str, str] | None = None,
 ) -> CogProfile:
     """Classes: uint8, 255 where there is none."""
@@ -98,14 +99,15 @@ def mask_profile(
 ) -> CogProfile:
     """Landslide mask: uint8, 1 landslide, 0 none, 255 not observed."""
     categories = {0: Category("no landslide", (255, 255, 255, 0)), 1: Category("landslide", (215, 48, 39, 255))}
-    return class_profile(crs, transform, shape_yx, ("landslide",), categories, tags)
+    return class_profile(crs, transform, shape_yx, descriptions=("landslide",), categories=categories, tags=tags)
 
 
 class CogWriter:
     """Writes one COG block by block: `with CogWriter(path, profile) as cog: cog.write(slices, values)`.
 
-    An error inside the `with` leaves nothing behind and an older file at `path` as it was. Raises `RasterError` naming the
-    file and the free bytes when the disk is, or would get, too full, and when what reads back is not what was written.
+    An error inside the `with` leaves nothing behind and an older file at `path` as it was. Raises `RasterError`
+    naming the file and the free bytes when the disk is, or would get, too full, and when what reads back is not what
+    was written.
     """
 
     def __init__(self, path: Path | str, profile: CogProfile) -> None:
@@ -128,7 +130,7 @@ class CogWriter:
         return self
 
     def write(self, where: SlicesYX, values: Array) -> None:
-        """Write a window, once: `values` is (y, x) for one band, else (band, y, x). Whole 512-pixel blocks are fastest."""
+        """Write a window, once: `values` is (y, x) for one band, else (band, y, x). Whole 512 px blocks are fastest."""
         rows, columns = where
         bands = values[np.newaxis] if values.ndim == 2 else values
         wanted = (len(self.profile.descriptions), rows.stop - rows.start, columns.stop - columns.start)

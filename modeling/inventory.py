@@ -1,20 +1,26 @@
-"""From probability to polygons: the landslide inventory, its one schema, and how it is measured.
+"""From probability to polygons: the landslide inventory, its one schema, how it is measured and written.
 
-Bodies are connected over pixel edges, not corners (4-connected): then every body is one simple, valid polygon with exactly
-the area of its pixels, and two slides that only touch at a corner, where no debris of a pixel's width could pass,
-stay two. All statistics come from one pass over the pixels of landslides only, so that the cost follows their number.
+Bodies are connected over pixel edges, not corners (4-connected): then every body is one simple, valid polygon with
+exactly the area of its pixels, and two slides that only touch at a corner, where no debris of a pixel's width could
+pass, stay two. All statistics come from one pass over the pixels of landslides only, so that the cost follows their
+number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyogrio
+import pyogrio.errors
 import rasterio.features
 import shapely
 from affine import Affine
@@ -43,7 +49,7 @@ class Column:
 SCHEMA: Mapping[str, Column] = {
     "landslide_id": Column("int32", "1 to n, the largest first"),
     "event_id": Column("str", "the earthquake, as USGS names it"),
-    "version": Column("int32", "number of the map version"),
+    "version": Column("str", "the map version, or the run that made it"),
     "area_m2": Column("float64", "area of the polygon's pixels, in square metres"),
     "perimeter_m": Column("float64", "length of the outline along pixel edges, holes included, in metres"),
     "length_m": Column("float64", "longer side of the smallest rectangle around the polygon, in metres"),
@@ -70,6 +76,11 @@ SCHEMA: Mapping[str, Column] = {
 
 _CLEAR = 1
 
+LAYER = "landslides"
+"""Name of the layer inside the GeoPackage."""
+
+_WRITE_ERRORS = (OSError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pa.ArrowException)
+
 
 def empty_inventory(crs: str) -> gpd.GeoDataFrame:
     """An inventory without a landslide and with every column: what a map that found nothing publishes."""
@@ -89,16 +100,16 @@ def vectorise(
     post_date_days: IntArray,
     observed: IntArray,
     event_id: str,
-    version: int,
+    version: str,
     model: str,
     minimum_area_m2: float,
 ) -> gpd.GeoDataFrame:
     """Polygons of the pixels whose probability is at least `threshold`, with the columns of `SCHEMA`.
 
-    All arrays are (y, x) on one north-up grid in a projected `crs` (metres); they may be memory-mapped. `probability` is NaN where
-    not observed, `slope_deg` and `elevation_m` where unknown; dates are days since 1970-01-01, negative for none; `observed`
-    is 1 where both phases saw the ground. `model` is the hash of the weights. Bodies smaller than `minimum_area_m2` are
-    dropped. Raises `InventoryError` when shapes differ or the CRS is not projected.
+    All arrays are (y, x) on one north-up grid in a projected `crs` (metres); they may be memory-mapped. `probability`
+    is NaN where not observed, `slope_deg` and `elevation_m` where unknown; dates are days since 1970-01-01, negative
+    for none; `observed` is 1 where both phases saw the ground. `model` is the hash of the weights. Bodies smaller
+    than `minimum_area_m2` are dropped. Raises `InventoryError` when shapes differ or the CRS is not projected.
     """
     rasters = {
         "slope_deg": slope_deg, "elevation_m": elevation_m, "pre_date_days": pre_date_days,
@@ -121,7 +132,7 @@ def vectorise(
         {
             "landslide_id": np.arange(1, body.count + 1, dtype=np.int32),
             "event_id": event_id,
-            "version": np.int32(version),
+            "version": version,
             "area_m2": area,
             "perimeter_m": shapely.length(polygons),
             "length_m": length,
@@ -142,11 +153,11 @@ def vectorise(
         geometry=polygons,
         crs=crs,
     )
-    return validate_inventory(frame[list(SCHEMA)].astype({"event_id": "str", "model": "str"}))
+    return validate_inventory(frame[list(SCHEMA)].astype({"event_id": "str", "version": "str", "model": "str"}))
 
 
 def validate_inventory(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return `frame` if it is an inventory; raise `InventoryError` naming the first thing that is not as `SCHEMA` says."""
+    """Return `frame` if it is an inventory; raise `InventoryError` naming the first thing that breaks `SCHEMA`."""
     if list(frame.columns) != list(SCHEMA):
         raise InventoryError(f"an inventory has the columns {', '.join(SCHEMA)}, this has {', '.join(frame.columns)}")
     if frame.crs is None or not CRS(frame.crs).is_projected:
@@ -174,7 +185,7 @@ def _check_dtype(name: str, column: pd.Series[Any], dtype: str) -> None:
 
 
 def _label(probability: FloatArray, threshold: float, minimum_px: float) -> npt.NDArray[np.int32]:
-    """Number the bodies of at least `minimum_px` pixels from 1, the largest first (of equals, the northernmost), 0 elsewhere."""
+    """Number the bodies of at least `minimum_px` pixels from 1, the largest (of equals the northernmost) first."""
     # NaN compares as false: unobserved ground is never a landslide.
     labels: npt.NDArray[np.int32]
     labels, count = ndimage.label(probability >= threshold, output=np.int32)
@@ -209,3 +220,70 @@ def _iso_dates(days: IntArray) -> pd.Series[Any]:
     """Days since 1970-01-01 as ISO dates, null where negative."""
     dates = np.datetime_as_string(days.astype("datetime64[D]"))
     return pd.Series(dates, dtype="str").where(days >= 0)
+
+
+def write_inventory(frame: gpd.GeoDataFrame, folder: Path | str, stem: str) -> dict[str, Path]:
+    """Write `folder/stem.gpkg`, `.parquet` and `.geojson`; returns `{"gpkg": path, "parquet": path, "geojson": path}`.
+
+    GeoPackage and GeoParquet are in the inventory's own CRS. GeoJSON follows RFC 7946: WGS84, exterior rings
+    counterclockwise, cut at the antimeridian, 7 decimals (a centimetre). Files are written beside the target, read
+    back, and renamed all at the end. Raises `InventoryError` when `frame` is no inventory or a file cannot be
+    written; then older files stay.
+    """
+    validate_inventory(frame)
+    home = Path(folder)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home, prefix=f".{stem}-", ignore_cleanup_errors=True) as beside:
+            made = {kind: Path(beside) / f"{stem}.{kind}" for kind in _WRITERS}
+            for kind, path in made.items():
+                _WRITERS[kind](frame, path)
+                _check(kind, path, frame)
+            return {kind: _publish(path, home / path.name) for kind, path in made.items()}
+    except _WRITE_ERRORS as error:
+        raise InventoryError(f"the inventory cannot be written to {home / stem}.*: {error}") from error
+
+
+def _publish(made: Path, target: Path) -> Path:
+    return made.replace(target)
+
+
+def _write_gpkg(frame: gpd.GeoDataFrame, path: Path) -> None:
+    # The geometry type is stated because an empty frame cannot tell it.
+    pyogrio.write_dataframe(frame, path, driver="GPKG", layer=LAYER, geometry_type="Polygon")
+
+
+def _write_parquet(frame: gpd.GeoDataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
+
+
+def _write_geojson(frame: gpd.GeoDataFrame, path: Path) -> None:
+    pyogrio.write_dataframe(frame, path, driver="GeoJSON", RFC7946="YES", COORDINATE_PRECISION=7)
+
+
+_WRITERS: Mapping[str, Callable[[gpd.GeoDataFrame, Path], None]] = {
+    "gpkg": _write_gpkg,
+    "parquet": _write_parquet,
+    "geojson": _write_geojson,
+}
+
+
+def _check(kind: str, path: Path, frame: gpd.GeoDataFrame) -> None:
+    """Read the file's own account of itself: a full disk can leave one that opens and lacks something."""
+    if kind == "parquet":
+        read = gpd.read_parquet(path, columns=["landslide_id", "geometry"])
+        rows, crs = len(read), read.crs
+    else:
+        info = pyogrio.read_info(path, force_feature_count=True)
+        rows, crs = info["features"], info["crs"]
+        # The spatial index comes last: SQLite can lose it to a full disk and report success.
+        if kind == "gpkg" and not info["capabilities"]["fast_spatial_filter"]:
+            raise InventoryError(
+                f"{path.name} cannot be written in full, its spatial index is not there: is the disk full?"
+            )
+    expected = CRS("EPSG:4326") if kind == "geojson" else CRS(frame.crs)
+    if rows != len(frame) or crs is None or not CRS(crs).equals(expected, ignore_axis_order=True):
+        raise InventoryError(
+            f"{path.name} cannot be written in full, it has {rows} rows in {crs}, not {len(frame)} in {expected}: "
+            "is the disk full?"
+        )

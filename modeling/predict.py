@@ -1,9 +1,10 @@
 """Scene-sized prediction: overlapping tiles stream through a network and are blended into one seamless map.
 
-A tile has a *core* (the cores cut the scene into pieces), and is read with a halo around it. The outer half of the halo
-only gives the network context and is thrown away; across the inner half and as much of the core, two neighbours fade into each
-other with weights that add up to one. So a network that looks no further than half the halo gives exactly what it would
-give for the whole scene at once, and one that does (pooling over the tile) changes gradually from tile to tile.
+A tile has a *core* (the cores cut the scene into pieces), and is read with a halo around it. The outer half of the
+halo only gives the network context and is thrown away; across the inner half and as much of the core, two neighbours
+fade into each other with weights that add up to one. So a network that looks no further than half the halo gives
+exactly what it would give for the whole scene at once, and one that does (pooling over the tile) changes gradually
+from tile to tile.
 
 Memory is bounded by two rows of tiles, whatever the height of the scene.
 """
@@ -40,8 +41,8 @@ class ProbabilityModel(Protocol):
         """The channels that `probability` takes, or the name of their set."""
         ...
 
-    def probability(self, channels: torch.Tensor) -> torch.Tensor:
-        """Landslide probability (batch, y, x) in [0, 1] of (batch, channel, y, x) physical values, NaN where unknown."""
+    def probability(self, channels: torch.Tensor, /) -> torch.Tensor:
+        """Probability (batch, y, x) in [0, 1] of (batch, channel, y, x) physical values, NaN where unknown."""
         ...
 
 
@@ -91,10 +92,11 @@ def predict_tiles(
 ) -> None:
     """Map a scene of `shape_yx` pixels: float32 probability in [0, 1], NaN where a pixel is not valid.
 
-    `read` is called from one other thread, one window at a time, so that the next tile is read while the network works.
-    `write` gets rows of tiles from top to bottom over the full width, every pixel once. A tile whose core `wanted` refuses is
-    not read and is NaN; one without a valid pixel is read but never sent to the network. `progress(done, total)` counts
-    tiles. Raises `ModelingError` for impossible sizes and for a network that gives NaN or another shape.
+    `read` is called from one other thread, one window at a time, so that the next tile is read while the network
+    works. `write` gets rows of tiles from top to bottom over the full width, every pixel once. A tile whose core
+    `wanted` refuses is not read and is NaN; one without a valid pixel is read but never sent to the network.
+    `progress(done, total)` counts tiles. Raises `ModelingError` for impossible sizes and for a network that gives NaN
+    or another shape.
     """
     if min(shape_yx) < 1 or tile_px < 1 or halo_px < 0:
         raise ModelingError(f"cannot tile {shape_yx} pixels by {tile_px} with a halo of {halo_px}")
@@ -104,7 +106,7 @@ def predict_tiles(
     waiting = [row.core for row in rows]
     for done, (tile, content) in enumerate(_read_ahead(_tiles(rows, columns), read, wanted), start=1):
         if content is not None:
-            _map_tile(model, channels, tile, *content, strip)
+            _map_tile(model, channels, tile, content, strip)
         if progress is not None:
             progress(done, len(rows) * len(columns))
         row_index, column_index = divmod(done, len(columns))
@@ -144,10 +146,10 @@ def _read_ahead(
 
 
 def _map_tile(
-    model: ProbabilityModel, channels: BandSet, tile: _Tile, layers: Layers, valid: BoolArray, strip: _Strip
+    model: ProbabilityModel, channels: BandSet, tile: _Tile, content: tuple[Layers, BoolArray], strip: _Strip
 ) -> None:
     """Send one tile through the network and add it to the strip."""
-    row, column = tile
+    (row, column), (layers, valid) = tile, content
     blend = _within(row.blend, row.window), _within(column.blend, column.window)
     if not valid[blend].any():
         return
@@ -168,7 +170,8 @@ def _probability(model: ProbabilityModel, channels: FloatArray) -> FloatArray:
         result: FloatArray = model.probability(batch).float().cpu().numpy()
     if result.shape != (1, *channels.shape[1:]):
         raise ModelingError(f"the network gave shape {result.shape} for an input of {tuple(batch.shape)}")
-    return result[0]
+    probability: FloatArray = result[0]
+    return probability
 
 
 def _within(part: slice, whole: slice) -> slice:

@@ -97,8 +97,8 @@ class RasterGrid:
 def open_raster(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> DatasetReader:
     """Open a GeoTIFF or COG for reading; the caller closes it.
 
-    Raises `RasterError` for a file that is missing, no GeoTIFF, without CRS or georeferencing, rotated or south-up, of complex
-    numbers, of more than `max_pixels` pixels, or that declares far more than it can hold.
+    Raises `RasterError` for a file that is missing, no GeoTIFF, without CRS or georeferencing, rotated or south-up,
+    of complex numbers, of more than `max_pixels` pixels, or that declares far more than it can hold.
     """
     local = Path(path)
     if not local.is_file():
@@ -122,13 +122,15 @@ def open_raster(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> DatasetRea
 
 def _check_georeference(path: Path | str, file: Any) -> None:
     if file.crs is None:
-        raise RasterError(f"{path} has no coordinate reference system: add it, as in `rio edit-info --crs EPSG:32654 FILE`")
+        raise RasterError(
+            f"{path} has no coordinate reference system: add it, as in `rio edit-info --crs EPSG:32654 FILE`"
+        )
     if not (file.crs.is_projected or file.crs.is_geographic):
         raise RasterError(f"{path}: its coordinate reference system is not on the Earth ({file.crs.to_string()[:80]})")
     at = file.transform
     if at.b or at.d or at.a <= 0 or at.e >= 0:
         raise RasterError(
-            f"{path} is rotated, mirrored or south-up (transform {tuple(at)[:6]}): write it north-up, as with `gdalwarp`"
+            f"{path} is rotated, mirrored or south-up ({tuple(at)[:6]}): write it north-up, as with `gdalwarp`"
         )
 
 
@@ -136,11 +138,15 @@ def _check_size(path: Path | str, file: Any, stored_bytes: int, max_pixels: int)
     if any(dtype.startswith("complex") for dtype in file.dtypes):
         raise RasterError(f"{path} holds complex numbers, not reflectance or elevation")
     if (pixels := file.width * file.height) > max_pixels:
-        raise RasterError(f"{path} declares {file.width} x {file.height} pixels; at most {max_pixels} are allowed: cut it")
+        raise RasterError(
+            f"{path} declares {file.width} x {file.height} pixels; at most {max_pixels} are allowed: cut it"
+        )
     item = max(_item_bytes(dtype) for dtype in file.dtypes)
     declared = pixels * file.count * item
     if declared > max(_HARMLESS_BYTES, _MAX_EXPANSION * stored_bytes):
-        raise RasterError(f"{path} declares {declared} bytes of pixels in a file of {stored_bytes}: it is empty or damaged")
+        raise RasterError(
+            f"{path} declares {declared} bytes of pixels in a file of {stored_bytes}: it is empty or damaged"
+        )
     block_y, block_x = file.block_shapes[0]
     # In a pixel-interleaved file a block holds all bands.
     block = block_y * block_x * item * (file.count if file.interleaving and file.interleaving.name == "pixel" else 1)
@@ -171,9 +177,9 @@ def is_metric(grid: RasterGrid) -> bool:
 def band_colours(path: Path | str, file: Any, bands: Sequence[str] | None = None) -> dict[str, int]:
     """Which colour (of `COLOURS`) is which band of the file, counted from 1.
 
-    From `bands`, the colours in the file's order (any other word skips a band), else from the band descriptions (`B2`, `B04`,
-    `red`, `nir`, …), else, for a file of one band, from the end of its name (`pre_B2.tif`). Raises `RasterError`
-    when there are fewer bands than `bands`, a colour is there twice, or none can be told.
+    From `bands`, the colours in the file's order (any other word skips a band), else from the band descriptions
+    (`B2`, `B04`, `red`, `nir`, …), else, for a file of one band, from the end of its name (`pre_B2.tif`). Raises
+    `RasterError` when there are fewer bands than `bands`, a colour is there twice, or none can be told.
     """
     if bands is not None:
         if len(bands) > file.count:
@@ -192,8 +198,8 @@ def band_colours(path: Path | str, file: Any, bands: Sequence[str] | None = None
         found[colour] = index
     if not found:
         raise RasterError(
-            f"{path}: its bands do not say which colours they are ({', '.join(names) or 'no descriptions'}): name them in "
-            f"the file's order, as in `--bands blue,green,red,nir`; known are {', '.join(COLOURS)}"
+            f"{path}: its bands do not say which colours they are ({', '.join(filter(None, names)) or 'no names'}): "
+            f"name them in the file's order, as in `--bands blue,green,red,nir`; known are {', '.join(COLOURS)}"
         )
     return found
 

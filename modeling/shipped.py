@@ -83,13 +83,21 @@ class Split:
     """Only ever reported on."""
 
 
-def shipped_split(training: int = 14, validation: int = 3, held_out: int = 4) -> Split:
-    """`training` and `validation` regions of each training domain, `held_out` regions of the held-out domain."""
-    return Split(
-        tuple(RegionPlan(domain, 1000 + index) for index in range(training) for domain in TRAINING_DOMAINS),
-        tuple(RegionPlan(domain, 2000 + index) for index in range(validation) for domain in TRAINING_DOMAINS),
-        tuple(RegionPlan(HELD_OUT_DOMAIN, 9000 + index) for index in range(held_out)),
-    )
+def shipped_split(training: int = 20, validation: int = 4, held_out: int = 4) -> Split:
+    """`training` and `validation` regions of each training domain, `held_out` regions of the held-out domain.
+
+    No two regions share a seed, so that seasons, clouds and terrain differ between domains as well.
+    """
+
+    def plans(first: int, each: int) -> tuple[RegionPlan, ...]:
+        return tuple(
+            RegionPlan(domain, first + 100 * number + index)
+            for index in range(each)
+            for number, domain in enumerate(TRAINING_DOMAINS)
+        )
+
+    held = tuple(RegionPlan(HELD_OUT_DOMAIN, 9000 + index) for index in range(held_out))
+    return Split(plans(1000, training), plans(2000, validation), held)
 
 
 def simulate_into(cache: Path, plan: RegionPlan, size_px: int = REGION_PX) -> Path:
@@ -201,32 +209,34 @@ def steps_for(
     return max(int(minutes * 60 * trial.steps / progress.seconds), 1)
 
 
-def make(band_set: str, out: Path, runs: Path, cache: Path, *, minutes: float | None, workers: int) -> Path:
-    """Train one shipped model into `out`, going on from an interrupted run in `runs`; returns the weights' path.
+def make(
+    settings: Settings, split: Split, *, out: Path, work: Path, workers: int, minutes: float | None = None
+) -> Path:
+    """Train one model into `out` and write its card; returns the path of the weights.
 
-    The baseline is tuned first when `out` has none.
+    `work` keeps the simulated regions and the checkpoint: an interrupted run goes on from there. With `minutes` the
+    number of steps is what fits into that time here. The baseline is tuned first when `out` has none.
     """
-    split = shipped_split()
     parts = {
-        "training": regions_of(cache, split.training, workers),
-        "validation": regions_of(cache, split.validation, workers),
-        "held out": regions_of(cache, split.held_out, workers),
+        "training": regions_of(work / "regions", split.training, workers),
+        "validation": regions_of(work / "regions", split.validation, workers),
+        "held out": regions_of(work / "regions", split.held_out, workers),
     }
+    out.mkdir(parents=True, exist_ok=True)
     baseline_file = out / BASELINE_FILE.name
     if not baseline_file.is_file():
-        out.mkdir(parents=True, exist_ok=True)
         save_baseline(baseline_for(parts["training"]), baseline_file)
     baseline = load_baseline(baseline_file)
-    settings = RECIPES[band_set]
     if minutes is not None:
         settings = replace(settings, steps=steps_for(minutes, settings, parts["training"], parts["validation"]))
-    log.info("training %s: %d steps", band_set, settings.steps)
-    model, progress = train(settings, parts["training"], parts["validation"], runs / band_set)
+    log.info("training %s: %d steps", settings.band_set, settings.steps)
+    model, progress = train(settings, parts["training"], parts["validation"], work / "runs" / settings.band_set)
     model = with_card(model, progress, settings, parts, baseline)
     path = save_model(model, out)
     path.with_suffix(".md").write_text(card_text(model), encoding="utf-8")
     for part, methods in model.card["scores"].items():
-        log.info("%s %s: %s", band_set, part, {name: round(it["pixels"]["f1"], 4) for name, it in methods.items()})
+        f1 = {method: round(measured["pixels"]["f1"], 4) for method, measured in methods.items()}
+        log.info("%s, %s regions, F1: %s", model.name, part, f1)
     return path
 
 
@@ -247,12 +257,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for band_set in RECIPES if options.all else (options.band_set,):
             make(
-                band_set,
-                options.out,
-                options.work / "runs",
-                options.work / "regions",
-                minutes=options.minutes,
+                RECIPES[band_set],
+                shipped_split(),
+                out=options.out,
+                work=options.work,
                 workers=options.threads,
+                minutes=options.minutes,
             )
     except ModelingError as error:
         log.error("%s", error)

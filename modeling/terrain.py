@@ -21,8 +21,8 @@ EARTH_RADIUS_M = 6_371_007.18
 def spacing_m(transform: Affine, height: int, *, geographic: bool) -> tuple[_Rows, float]:
     """Distance between pixel centres: dx of each row (y,) and dy, both positive metres.
 
-    `transform` is north-up, in degrees when `geographic`, else in metres. A degree of longitude shrinks with the cosine of
-    the latitude of the pixel centre.
+    `transform` is north-up, in degrees when `geographic`, else in metres. A degree of longitude shrinks with the
+    cosine of the latitude of the pixel centre.
     """
     step_x, step_y = abs(transform.a), abs(transform.e)
     if not geographic:
@@ -34,8 +34,8 @@ def spacing_m(transform: Affine, height: int, *, geographic: bool) -> tuple[_Row
 def slope_deg(elevation: npt.ArrayLike, dx_m: npt.ArrayLike, dy_m: float) -> FloatArray:
     """Slope (y, x) in degrees: atan(hypot(dz/dx, dz/dy)).
 
-    `elevation` is (y, x) in metres, north up, NaN where unknown; `dx_m` is one number or one a row. The outermost rows and
-    columns, and pixels that are unknown or touch an unknown one, are NaN, as Earth Engine masks them.
+    `elevation` is (y, x) in metres, north up, NaN where unknown; `dx_m` is one number or one a row. The outermost
+    rows and columns, and pixels that are unknown or touch an unknown one, are NaN, as Earth Engine masks them.
     """
     east, north = _gradient(elevation, dx_m, dy_m)
     return np.rad2deg(np.arctan(np.hypot(east, north))).astype(np.float32)
@@ -46,8 +46,8 @@ def hillshade(
 ) -> FloatArray:
     """Hillshade (y, x), whole numbers 0 to 255: round(clip(255 (cos z + sin z sin s cos(az - aspect)), 0, 255)).
 
-    Arguments and unknown pixels as in `slope_deg`; `azimuth_deg` and `zenith_deg` are the sun's, Earth Engine's defaults.
-    Unlike the textbook, Earth Engine does not multiply the first term by the cosine of the slope.
+    Arguments and unknown pixels as in `slope_deg`; `azimuth_deg` and `zenith_deg` are the sun's, Earth Engine's
+    defaults. Unlike the textbook, Earth Engine does not multiply the first term by the cosine of the slope.
     """
     east, north = _gradient(elevation, dx_m, dy_m)
     azimuth, zenith = np.deg2rad(azimuth_deg), np.deg2rad(zenith_deg)
@@ -55,7 +55,8 @@ def hillshade(
     # sin s = |gradient| / sqrt(1 + |gradient|^2). This also defines it on flat ground.
     towards_sun = -(east * np.sin(azimuth) + north * np.cos(azimuth)) / np.sqrt(1.0 + east**2 + north**2)
     shade = 255.0 * (np.cos(zenith) + np.sin(zenith) * towards_sun)
-    return np.rint(np.clip(shade, 0.0, 255.0)).astype(np.float32)
+    whole: FloatArray = np.rint(np.clip(shade, 0.0, 255.0)).astype(np.float32)
+    return whole
 
 
 def _gradient(elevation: npt.ArrayLike, dx_m: npt.ArrayLike, dy_m: float) -> tuple[_Rows, _Rows]:

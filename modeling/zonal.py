@@ -45,7 +45,8 @@ class Bodies:
         owner, values = self._known(raster)
         total = np.bincount(owner, weights=values, minlength=self.count)
         number = np.bincount(owner, minlength=self.count)
-        return np.divide(total, number, out=np.full(self.count, np.nan), where=number > 0)
+        mean: _Doubles = np.divide(total, number, out=np.full(self.count, np.nan), where=number > 0)
+        return mean
 
     def range(self, raster: FloatArray) -> tuple[_Doubles, _Doubles]:
         """Lowest and highest finite value of each body, NaN where none is."""
@@ -56,7 +57,7 @@ class Bodies:
         return np.where(np.isfinite(lowest), lowest, np.nan), np.where(np.isfinite(highest), highest, np.nan)
 
     def most_common(self, raster: IntArray) -> npt.NDArray[np.int64]:
-        """The most frequent value of each body that is not negative, the smallest of equals; -1 where all are negative."""
+        """The most frequent value of each body that is not negative, the smallest of equals; -1 where none is."""
         values = raster[self.rows, self.columns].astype(np.int64)
         known = values >= 0
         base = int(values.max(initial=0)) + 1
@@ -69,7 +70,7 @@ class Bodies:
         return found
 
     def any_neighbour_differs(self, raster: IntArray, expected: int) -> npt.NDArray[np.bool_]:
-        """Whether the body or a pixel that shares an edge with it is not `expected`, or the body meets the raster's edge."""
+        """Whether the body or a pixel across one of its edges is not `expected`, or it meets the raster's edge."""
         height, width = raster.shape
         differs = raster[self.rows, self.columns] != expected
         for down, right in _EDGE_NEIGHBOURS:

@@ -3,56 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import datetime as dt
 import gzip
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from fakes.servers import serve
-from hypothesis import given
-from hypothesis import strategies as st
+from fakes.usgs_records import T0, collection, feature
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from flows.errors import ContentMissingError, EventDeletedError, EventError, ServiceError
-from flows.event import EarthquakeEvent, ProductRef, current_products
-from flows.rule import qualifies
-from flows.settings import AreaSettings
 from flows.usgs import FeedState, UsgsClient
-from flows.usgs_geojson import parse_detail, parse_feed, parse_json, parse_summary
-
-T0_MS = 1_536_170_879_150
-T0 = dt.datetime(2018, 9, 5, 18, 7, 59, 150_000, tzinfo=dt.UTC)
-
-
-def feature(event_id: str = "us2000h8ty", **properties: Any) -> dict[str, Any]:
-    """One event as a feed writes it; `geometry` among the arguments replaces the point."""
-    geometry = properties.pop("geometry", {"type": "Point", "coordinates": [141.9294, 42.6861, 35.0]})
-    known = {
-        "mag": 6.6, "place": "27 km ESE of Chitose, Japan", "time": T0_MS, "updated": T0_MS + 60_000,
-        "ids": f",at00pelgzo,{event_id},", "alert": "orange", "status": "reviewed", "magType": "mww",
-        "type": "earthquake", "title": "M 6.6 - 27 km ESE of Chitose, Japan",
-    }  # fmt: skip
-    return {"type": "Feature", "id": event_id, "properties": known | properties, "geometry": geometry}
-
-
-def collection(*features: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "FeatureCollection", "metadata": {"count": len(features)}, "features": list(features)}
-
-
-def product(source: str, updated_ms: int, weight: int, status: str = "UPDATE", version: str = "1") -> dict[str, Any]:
-    url = f"https://earthquake.usgs.gov/product/shakemap/x/{source}/{updated_ms}/download/grid.xml"
-    return {
-        "source": source, "code": "us2000h8ty", "type": "shakemap", "updateTime": updated_ms, "status": status,
-        "preferredWeight": weight, "properties": {"version": version, "maxmmi": "8.5"},
-        "contents": {} if status == "DELETE" else {"download/grid.xml": {"url": url}},
-    }  # fmt: skip
 
 
 @dataclass
@@ -232,12 +198,6 @@ def test_an_answer_that_is_not_json_is_the_fault_of_the_service(usgs: Usgs, clie
         client.event("us1")
 
 
-@pytest.mark.parametrize("value", [[], "x", 3, None, {}, {"id": "us1"}, {"id": "us1", "properties": []}])
-def test_json_that_is_no_event_is_refused(value: Any) -> None:
-    with pytest.raises(EventError):
-        parse_detail(value)
-
-
 def test_a_product_file_is_fetched_from_the_configured_service(usgs: Usgs, client: UsgsClient) -> None:
     usgs.files = {"/product/shakemap/grid.xml": b"<xml/>"}
     assert client.content("https://earthquake.usgs.gov/product/shakemap/grid.xml") == b"<xml/>"
@@ -290,170 +250,3 @@ def test_a_body_that_only_drips_is_cut_off(usgs: Usgs, monkeypatch: pytest.Monke
         pytest.raises(ServiceError, match="keeps dripping"),
     ):
         client.event("us1")
-
-
-def test_the_preferred_product_is_the_heaviest_then_the_newest_of_those_not_withdrawn() -> None:
-    record = feature(products={"shakemap": [
-        product("us", T0_MS + 1000, 200, version="1"),
-        product("us", T0_MS + 3000, 150, version="2"),
-        product("atlas", T0_MS + 2000, 300),
-        product("nn", T0_MS + 1500, 150),
-    ]})  # fmt: skip
-    event = parse_detail(record)
-    assert event.shakemap is not None
-    assert event.shakemap.name == "atlas/us2000h8ty version 1"
-    withdrawn = copy.deepcopy(record)
-    withdrawn["properties"]["products"]["shakemap"].append(product("atlas", T0_MS + 9000, 1, "DELETE"))
-    event = parse_detail(withdrawn)
-    # The newest version of a product stands for it, though an older one was heavier.
-    assert [p.name for p in current_products(event.products, "shakemap")] == [
-        "us/us2000h8ty version 2",
-        "nn/us2000h8ty version 1",
-    ]
-    before = current_products(event.products, "shakemap", at=T0 + dt.timedelta(seconds=1.2))
-    assert [p.version for p in before] == ["1"]
-    assert len(event.products) == 5
-
-
-def test_a_spoilt_product_counts_as_not_there() -> None:
-    good = product("us", T0_MS, 1)
-    spoilt: list[Any] = [
-        None, "x", {**good, "updateTime": "now"}, {**good, "source": 5.5j.real}, {**good, "source": None},
-        {**good, "updateTime": 1e300},
-    ]  # fmt: skip
-    event = parse_detail(feature(products={"shakemap": [*spoilt, good], "ground-failure": "none"}))
-    assert [p.source for p in event.products] == ["0.0", "us"]
-    assert parse_detail(feature(products=[1])).products == ()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"mag": None}, "us2000h8ty has no magnitude"),
-        ({"time": None}, "us2000h8ty has no origin time"),
-        ({"geometry": None}, "us2000h8ty has no coordinates"),
-        ({"geometry": {"type": "Point", "coordinates": [None, None, None]}}, "no coordinates"),
-        ({"geometry": {"type": "Point", "coordinates": [500, 0, 0]}}, "impossible longitude 500"),
-        ({"geometry": {"type": "Point", "coordinates": "here"}}, "no point"),
-        ({"geometry": {"type": "Point", "coordinates": [1, 2, 5000]}}, "impossible depth"),
-        ({"mag": True}, "not a number"),
-        ({"mag": 99}, "impossible magnitude 99"),
-        ({"mag": 10**400}, "not finite"),
-        ({"time": 1e18}, "impossible `time`"),
-    ],
-)
-def test_a_record_that_cannot_be_mapped_says_why(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(EventError, match=message):
-        parse_detail(feature(**change))
-
-
-def test_a_missing_depth_is_carried_as_unknown() -> None:
-    event = parse_detail(feature(geometry={"type": "Point", "coordinates": [1, 2, None]}))
-    assert event.depth_km is None
-
-
-def test_a_deleted_event_in_a_query_needs_no_coordinates() -> None:
-    summary = parse_summary(feature(status="deleted", geometry=None, mag=None))
-    assert summary.deleted
-    assert summary.lon is None
-    assert qualifies(summary, AreaSettings()) == (False, "the USGS has deleted event us2000h8ty")
-
-
-def test_text_is_one_short_line_and_simulated_is_said_only_by_true() -> None:
-    summary = parse_summary(feature(place="a\n\x1b[31mb" + "c" * 9999, **{"quakeslide:simulated": "true"}))
-    assert summary.place.startswith("a [31mb")
-    assert len(summary.place) == 500
-    assert not summary.simulated
-    assert parse_summary(feature(**{"quakeslide:simulated": True})).simulated
-
-
-def test_longitudes_are_brought_to_one_turn() -> None:
-    assert parse_summary(feature(geometry={"type": "Point", "coordinates": [190.0, 0, 0]})).lon == -170.0
-
-
-def test_events_survive_storage() -> None:
-    event = parse_detail(
-        feature(products={"shakemap": [product("us", T0_MS, 5), product("us", T0_MS + 7, 5, "DELETE")]})
-    )
-    stored = json.loads(json.dumps(event.to_dict()))
-    assert EarthquakeEvent.from_dict(stored) == event
-    with pytest.raises(EventError, match="not a stored earthquake event"):
-        EarthquakeEvent.from_dict({"id": "us1"})
-
-
-@pytest.mark.parametrize(
-    ("change", "wanted", "reason"),
-    [
-        ({"mag": 5.5}, True, "M 5.5 is not below the rule's 5.5"),
-        ({"mag": 4.3}, False, "M 4.3 is below the rule's 5.5"),
-        ({"mag": None}, False, "event us2000h8ty has no magnitude yet"),
-        ({"type": "quarry blast"}, False, "event us2000h8ty is a quarry blast, not an earthquake"),
-    ],
-)
-def test_the_rule_gives_its_reason(change: dict[str, Any], wanted: bool, reason: str) -> None:
-    assert qualifies(parse_summary(feature(**change)), AreaSettings()) == (wanted, reason)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["id", "properties", "geometry", "coordinates", "mag", "time", "updated", "ids", "products",
-                         "shakemap", "source", "code", "updateTime", "contents", "url"]), inner, max_size=5),
-    max_leaves=15,
-)  # fmt: skip
-
-
-@given(json_values)
-def test_no_json_at_all_breaks_the_reader(value: Any) -> None:
-    record = {"id": "us1", "properties": value, "geometry": value}
-    spoilt = feature(products=value, ids=value, place=value, geometry=value)
-    for entry in (value, record, spoilt):
-        events, rejected = parse_feed({"features": [entry]})
-        assert len(events) + len(rejected) == 1
-        try:
-            parse_detail(entry)
-        except EventError:
-            continue
-
-
-def test_recorded_details_of_the_usgs_are_read(shared_data: Any) -> None:
-    folder = shared_data / "usgs" / "fdsn_event_detail"
-    iburi = parse_detail(parse_json((folder / "us2000h8ty_superseded.geojson").read_bytes(), "iburi"))
-    assert iburi.ids == ("us2000h8ty", "pt18248000", "at00pelgzo")
-    maps = [p for p in iburi.products if p.type == "shakemap"]
-    assert len(maps) == 13
-    assert len(iburi.products) - len(maps) == 13
-    assert iburi.shakemap is not None
-    assert iburi.shakemap.name == "atlas/us2000h8ty version 1"
-    assert iburi.shakemap.url("download/grid.xml") is not None
-    assert iburi.ground_failure is not None
-    assert iburi.ground_failure.property("landslide-alert") is not None
-    in_2018 = current_products(iburi.products, "shakemap", at=dt.datetime(2019, 1, 1, tzinfo=dt.UTC))
-    assert [p.name for p in in_2018] == ["us/us2000h8ty version 10"]
-    tohoku = parse_detail(
-        parse_json((folder / "official20110311054624120_30_superseded.geojson").read_bytes(), "tohoku")
-    )
-    # The old Atlas map was deleted and sent again afterwards under the same name: the newest version decides.
-    assert [p.code for p in current_products(tohoku.products, "shakemap")] == [
-        "official20110311054624120_30",
-        "atlas20110311054624",
-    ]
-    for file in folder.iterdir():
-        event = parse_detail(parse_json(file.read_bytes(), file.name))
-        assert EarthquakeEvent.from_dict(json.loads(json.dumps(event.to_dict()))) == event
-
-
-def test_a_recorded_week_of_the_feed_is_read_whole(shared_data: Any) -> None:
-    body = (shared_data / "usgs" / "summary_feeds" / "all_week_2023-08-04.geojson").read_bytes()
-    events, rejected = parse_feed(parse_json(body, "week"))
-    assert (len(events), rejected) == (2124, [])
-    wanted = [e for e in events if qualifies(e, AreaSettings())[0]]
-    assert all(e.magnitude is not None and e.magnitude >= 5.5 for e in wanted)
-    assert 0 < len(wanted) < 40
-
-
-def test_a_product_without_a_version_number_is_named_by_its_time() -> None:
-    bare = ProductRef("us", "shakemap", "us1", T0, "", "UPDATE", 1)
-    assert bare.name == "us/us1 of 2018-09-05 18:07:59 UTC"
-    assert bare.identity == ("us", "shakemap", "us1")

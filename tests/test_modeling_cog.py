@@ -29,7 +29,7 @@ def probability(height: int = 1300, width: int = 700) -> npt.NDArray[np.float32]
 
 
 def profile_of(values: npt.NDArray[Any], **tags: str) -> CogProfile:
-    return probability_profile(CRS, TRANSFORM, values.shape[-2:], tags)  # type: ignore[arg-type]
+    return probability_profile(CRS, TRANSFORM, values.shape[-2:], tags)
 
 
 def hidden_leftovers(folder: Path) -> list[Path]:
@@ -68,7 +68,11 @@ def test_a_mask_has_a_colour_table_and_names_for_its_values(tmp_path: Path) -> N
 def test_classes_of_two_phases_are_two_bands_without_a_colour_table(tmp_path: Path) -> None:
     values = np.stack([np.zeros((30, 40), np.uint8), np.full((30, 40), 2, np.uint8)])
     kinds = {0: Category("no pass", (128, 128, 128, 255)), 2: Category("cloud", (255, 255, 255, 255))}
-    write_cog(tmp_path / "o.tif", values, class_profile(CRS, TRANSFORM, (30, 40), ("pre", "post"), kinds))
+    write_cog(
+        tmp_path / "o.tif",
+        values,
+        class_profile(CRS, TRANSFORM, (30, 40), descriptions=("pre", "post"), categories=kinds),
+    )
     with rasterio.open(tmp_path / "o.tif", driver="GTiff") as file:
         np.testing.assert_array_equal(file.read(), values)
         assert file.descriptions == ("pre", "post")
@@ -134,7 +138,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [10_000, 1_000_000, 3_400_000, 4_000_000])
 def test_a_disk_that_fills_up_on_the_way_is_a_clear_error_and_leaves_nothing(tmp_path: Path, size: int) -> None:
-    """The limits fall into the tiled file, into its last bytes, and into the finished file: GDAL keeps quiet about some."""
+    """The limits fall into the tiled file, its last bytes, and the finished file: GDAL keeps quiet about some."""
     values = probability(1100, 1000)
     with files_no_larger_than(size), pytest.raises(RasterError, match=r"p\.tif.* bytes are free on its disk"):
         write_cog(tmp_path / "p.tif", values, profile_of(values))

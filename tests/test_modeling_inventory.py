@@ -1,8 +1,9 @@
-"""`modeling.inventory`: bodies, their measures and the files, against answers known by construction or by brute force."""
+"""`modeling.inventory`: bodies, measures and files, against answers known by construction or brute force."""
 
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from pyproj import Transformer
 from scipy import ndimage
 
 from modeling.errors import InventoryError
-from modeling.inventory import SCHEMA, empty_inventory, validate_inventory, vectorise
-from modeling.inventory_files import write_inventory
+from modeling.inventory import SCHEMA, empty_inventory, validate_inventory, vectorise, write_inventory
 from modeling.zonal import Bodies
 
 CRS, TRANSFORM = "EPSG:32654", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_740_000.0)
@@ -45,7 +45,7 @@ def inventory(
         transform=TRANSFORM,
         crs=crs,
         event_id="us2000h8ty",
-        version=3,
+        version="v3",
         model="abc",
         minimum_area_m2=minimum_area_m2,
         **given_rasters,
@@ -74,7 +74,7 @@ def test_the_measures_of_a_slide_are_those_of_its_pixels() -> None:
     assert first.slope_mean_deg == 30
     assert (first.probability_mean, first.probability_max) == (pytest.approx(0.9), pytest.approx(0.9))
     assert (first.observed_pre, first.observed_post) == ("2018-08-27", "2018-09-10")
-    assert (first.event_id, first.version, first.model) == ("us2000h8ty", 3, "abc")
+    assert (first.event_id, first.version, first.model) == ("us2000h8ty", "v3", "abc")
     assert not first.touches_unobserved
     assert second.geometry.bounds == (500_140, 4_739_880, 500_160, 4_739_900)
     assert len(first.geometry.interiors) == 1
@@ -219,7 +219,7 @@ def test_geojson_is_cut_at_the_antimeridian(tmp_path: Path) -> None:
         probability.astype(np.float32), threshold=0.5, transform=at_fiji, crs="EPSG:32760",
         slope_deg=probability.astype(np.float32), elevation_m=probability.astype(np.float32),
         pre_date_days=np.zeros(probability.shape, np.int32), post_date_days=np.zeros(probability.shape, np.int32),
-        observed=np.ones(probability.shape, np.uint8), event_id="x", version=1, model="abc", minimum_area_m2=0,
+        observed=np.ones(probability.shape, np.uint8), event_id="x", version="v1", model="abc", minimum_area_m2=0,
     )  # fmt: skip
     geometry = json.loads(write_inventory(frame, tmp_path, "x")["geojson"].read_text())["features"][0]["geometry"]
     assert geometry["type"] == "MultiPolygon"
@@ -233,7 +233,10 @@ def test_what_is_no_inventory_is_refused_with_the_reason(tmp_path: Path) -> None
         (good.drop(columns="model"), "columns"),
         (good.assign(area_m2=good["area_m2"] * 2), "area of the geometry"),
         (good.assign(landslide_id=good["landslide_id"] + np.int32(1)), "count from 1"),
-        (good.assign(version=good["version"].astype("int64")), "version of an inventory is int32, not int64"),
+        (
+            good.assign(landslide_id=good["landslide_id"].astype("int64")),
+            "landslide_id of an inventory is int32, not int64",
+        ),
         (good.assign(probability_max=1.5), "between 0 and 1"),
         (good.assign(area_m2=np.nan), "area_m2 of an inventory must have a value"),
         (good.to_crs("EPSG:4326"), "must be projected, not EPSG:4326"),
@@ -253,3 +256,16 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InventoryError, match="cannot be written"):
         write_inventory(inventory(two_slides()), tmp_path / "file", "landslides")
+
+
+@pytest.mark.parametrize("size", [4_000, 60_000, 90_000])
+def test_a_disk_that_fills_up_on_the_way_is_a_clear_error_and_leaves_nothing(tmp_path: Path, size: int) -> None:
+    """The limits fall into the GeoPackage; each file is read back before any is kept."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(InventoryError, match="cannot be written"):
+            write_inventory(inventory(two_slides()), tmp_path, "landslides")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

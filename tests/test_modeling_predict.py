@@ -180,7 +180,7 @@ def test_progress_counts_every_tile() -> None:
 
 
 def peak_bytes(height: int, width: int = 256) -> int:
-    """Peak of the memory that numpy takes while a scene is mapped; layers are made on the fly and the map is dropped."""
+    """Peak of numpy's memory while a scene is mapped; layers are made on the fly and the map is dropped."""
 
     def read(where: SlicesYX) -> tuple[Layers, BoolArray]:
         shape = where[0].stop - where[0].start, where[1].stop - where[1].start

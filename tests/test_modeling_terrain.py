@@ -59,7 +59,7 @@ def test_a_raster_too_small_for_differences_is_unknown() -> None:
 
 
 def test_slope_and_hillshade_are_those_of_earth_engine(shared_data: Path) -> None:
-    """The files are nearest-neighbour resamples of the native 1/3600 degree grid: their duplicates are dropped first."""
+    """The files are nearest-neighbour resamples of the native 1/3600 degree grid: duplicates are dropped first."""
     folder = shared_data / "iburi2018"
 
     def band(name: str) -> npt.NDArray[np.float64]:
@@ -77,9 +77,13 @@ def test_slope_and_hillshade_are_those_of_earth_engine(shared_data: Path) -> Non
     west, north = np.floor(top_left[0] / native) * native, np.ceil(top_left[1] / native) * native
     dx, dy = spacing_m(Affine(native, 0, west, 0, -native, north), len(z), geographic=True)
 
-    slope_there, shade_there = (band(f"ee_terrain_{name}.tif")[np.ix_(rows, columns)] for name in ("slope", "hillshade"))
+    slope_there, shade_there = (
+        band(f"ee_terrain_{name}.tif")[np.ix_(rows, columns)] for name in ("slope", "hillshade")
+    )
     seen = np.zeros(z.shape, bool)
-    seen[INNER] = ((slope_there > 0) | (shade_there > 0))[INNER]  # Earth Engine masked one more column at the right edge
+    seen[INNER] = ((slope_there > 0) | (shade_there > 0))[
+        INNER
+    ]  # Earth Engine masked one more column at the right edge
     assert seen.sum() > 0.98 * z.size
     assert np.abs(slope_deg(z, dx, dy) - slope_there)[seen].max() < 1e-4
     assert np.array_equal(hillshade(z, dx, dy)[seen], shade_there[seen])

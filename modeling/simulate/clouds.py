@@ -34,9 +34,7 @@ class Clouds:
         return np.asarray((self.shade > 0.33) & ~self.cloud)
 
 
-def make_clouds(
-    rng: np.random.Generator, shape_yx: tuple[int, int], cover: float, sun: Sun, pixel_m: float
-) -> Clouds:
+def make_clouds(rng: np.random.Generator, shape_yx: tuple[int, int], cover: float, sun: Sun, pixel_m: float) -> Clouds:
     """Cumulus over about `cover` of the region, a veil of thin cloud, and shadows displaced by the sun's direction."""
     if cover < 0.005:
         clear = np.zeros(shape_yx, np.float32)

@@ -53,13 +53,17 @@ def make_cover(domain: Domain, seed: int, terrain: Terrain, pixel_m: float) -> C
     hills = ~flat & (classes != WATER) & (classes != GRAVEL)
     woods = np.isin(classes, (BROADLEAF, CONIFER, OPEN)) & hills
     opened = _roads(domain, rng, terrain, woods, pixel_m)
-    np.maximum(opened, _blocks(rng, shape, domain.sites * shape[0] * shape[1] * pixel_m**2 / 1e8, (4, 14), pixel_m), out=opened)
+    np.maximum(
+        opened, _blocks(rng, shape, domain.sites * shape[0] * shape[1] * pixel_m**2 / 1e8, (4, 14), pixel_m), out=opened
+    )
     opened[(classes == WATER)] = 0
     felled = _clearcuts(domain, rng, woods, pixel_m)
     burnt_core = fractal(rng, shape, 90, 6) + 0.35 * fractal(rng, shape, 12, 2)
     limit = np.quantile(burnt_core[woods], 1 - min(domain.burnt_share, 0.5)) if woods.any() else np.inf
     burnt = np.where(woods, ramp(burnt_core, float(limit), float(limit) + 0.25), 0).astype(np.float32)
-    chance = ramp(terrain.slope_deg, domain.friction - 10.0, domain.friction + 8.0) * ramp(terrain.above_valley_m, 5, 30)
+    chance = ramp(terrain.slope_deg, domain.friction - 10.0, domain.friction + 8.0) * ramp(
+        terrain.above_valley_m, 5, 30
+    )
     old = make_slides(domain, seed, terrain, chance.astype(np.float32), domain.old_scar_share, "old", pixel_m)
     bare = rng.uniform(0.15, 1.0, old.drawn_m2.size + 1).astype(np.float32)
     river = (classes == WATER) | (classes == GRAVEL)

@@ -65,7 +65,17 @@ def make_slides(
     areas = draw_areas(rng, min(max(1, round(wanted_m2 / mean_m2)), MAXIMUM_COUNT), domain)
     starts = np.searchsorted(np.cumsum(weight), rng.uniform(0, weight.sum(), areas.size))
     for number, (start, area_m2) in enumerate(zip(starts.tolist(), areas.tolist(), strict=True), start=1):
-        _run_out(domain, rng, terrain, divmod(min(start, weight.size - 1), shape[1]), area_m2, number, closeness, label, pixel_m)
+        _run_out(
+            domain,
+            rng,
+            terrain,
+            divmod(min(start, weight.size - 1), shape[1]),
+            area_m2,
+            number,
+            closeness,
+            label,
+            pixel_m,
+        )
     edge = closeness + np.float32(0.22) * fractal(rng, shape, 14, 2)
     inside = (edge > 0.30) & (label > 0)
     return Slides(np.where(inside, label, 0).astype(np.int32), np.where(inside, np.clip(closeness, 0, 1), 0), areas)

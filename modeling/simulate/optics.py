@@ -87,7 +87,14 @@ def leaf_on(time: dt.datetime, latitude: float, deciduous: float, delay_days: Fl
 
 
 def mixture(
-    domain: Domain, terrain: Terrain, cover: Cover, slides: Slides, time: dt.datetime, *, after: bool, rng: np.random.Generator
+    domain: Domain,
+    terrain: Terrain,
+    cover: Cover,
+    slides: Slides,
+    time: dt.datetime,
+    *,
+    after: bool,
+    rng: np.random.Generator,
 ) -> FloatArray:
     """Share (surface, y, x) of each of `SURFACES` in every pixel on one date; shares add up to one."""
     shape = cover.classes.shape
@@ -123,7 +130,9 @@ def mixture(
         _replace(share, np.where(slides.label > 0, mottled, 0).astype(np.float32), {"scar": 0.92, "rock": 0.08})
     level = 0.5 * (1 + season(time, domain.latitude))
     snow_line = domain.snow_line_winter + level * (domain.snow_line_summer - domain.snow_line_winter)
-    snow = ramp(terrain.elevation_m + 120 * fractal(rng, shape, 50, 3) - 4 * terrain.slope_deg, snow_line - 60, snow_line + 160)
+    snow = ramp(
+        terrain.elevation_m + 120 * fractal(rng, shape, 50, 3) - 4 * terrain.slope_deg, snow_line - 60, snow_line + 160
+    )
     under_trees = 1 - 0.65 * (share["conifer"] + 0.5 * share["broadleaf"] + 0.35 * share["leafless"])
     _replace(share, np.clip(snow * under_trees, 0, 1), {"snow": 1.0})
     return np.stack([share[name] for name in SURFACES])
@@ -154,9 +163,7 @@ def illumination(terrain: Terrain, sun: Sun, aerosol: float) -> FloatArray:
     return np.asarray((1 - diffuse) * direct + diffuse * sky, dtype=np.float32)
 
 
-def to_sensor(
-    surface: FloatArray, light: FloatArray, sun: Sun, aerosol: float, bands: Sequence[str]
-) -> FloatArray:
+def to_sensor(surface: FloatArray, light: FloatArray, sun: Sun, aerosol: float, bands: Sequence[str]) -> FloatArray:
     """Top-of-atmosphere reflectance (band, y, x) of ground reflectance (band, y, x) under `light` (y, x).
 
     Single scattering: path radiance of molecules (tau = 0.0089 um**-4.05) and of aerosol (Angstrom exponent 1.3), and

@@ -133,7 +133,9 @@ def simulate_region(
             own = stream(seed, "pass", phase, number)
             after = phase == "post"
             shares = mixture(domain, terrain, cover, slides, time, after=after, rng=stream(seed, "cover of", phase))
-            passes.append(_observe(domain, own, terrain, cover.tone, shares, ground, time, phase, tuple(bands), pixel_m))
+            passes.append(
+                _observe(domain, own, terrain, cover.tone, shares, ground, time, phase, tuple(bands), pixel_m)
+            )
     return Region(
         name=domain.name, crs=crs, transform=transform, event=quake, elevation_m=terrain.elevation_m, mmi=mmi,
         landcover=cover.classes, truth=slides.label > 0, landslide_id=slides.label, bands=tuple(bands),
@@ -211,7 +213,9 @@ def _observe(
         band[:] = ndimage.shift(band, shift, order=1, mode="nearest", prefilter=False)
     cover = min(domain.cloudiness * math.exp(0.7 * rng.standard_normal()), 0.9) if rng.random() < 0.8 else 0.0
     clouds = make_clouds(rng, shape, cover, sun, pixel_m)
-    white = np.array([0.55 if name in ("B11", "B12") else 0.75 for name in bands], np.float32) * np.float32(rng.uniform(0.7, 1.1))
+    white = np.array([0.55 if name in ("B11", "B12") else 0.75 for name in bands], np.float32) * np.float32(
+        rng.uniform(0.7, 1.1)
+    )
     seen = seen_through(clouds, seen, 0.62, white)
     seen *= 1 + 0.008 * rng.standard_normal((len(bands), 1, 1)).astype(np.float32)
     seen += 0.0015 * rng.standard_normal(seen.shape, dtype=np.float32)

@@ -1,7 +1,10 @@
-"""Runs an ASGI app on a real loopback socket for the length of a `with` block."""
+"""Runs a server on a real loopback socket for the length of a `with` block."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,3 +39,23 @@ def serve(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(timeout=10)
+
+
+@contextmanager
+def serve_process(module: str, *arguments: str) -> Iterator[str]:
+    """Run `python -m MODULE ARGUMENTS --port 0` as a process of its own; yields the address that it announces.
+
+    Needed where the client holds the GIL while it waits, as GDAL does when rasterio opens or writes a dataset: a
+    server in a thread of the same process could then never answer.
+    """
+    command = [sys.executable, "-m", module, *arguments, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"{module} did not start")
+            yield str(json.loads(line)["url"])
+        finally:
+            process.terminate()
+            process.wait(10)

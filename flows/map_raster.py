@@ -1,0 +1,139 @@
+"""Mapping a pair of rasters that the user already has: the same network and the same products, no service needed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from rasterio.warp import transform_geom
+
+from flows.copies import publish_to_folder, require_free_folder
+from flows.facts import EventFacts, Imagery, Provenance, ReportFacts, coverage, inventory_facts, landslides_of
+from flows.layout import FACTS, short_hash
+from flows.mapping import (
+    CodeArray,
+    DayArray,
+    FloatArray,
+    make_inventory,
+    write_layers,
+    write_mask,
+    write_observed,
+    write_probability,
+)
+from flows.planning import code_version
+from flows.product_set import sha256_of
+from flows.run import say, show_result, shown_progress
+from flows.settings import Settings
+from flows.telling import write_pages
+from gee.types import PHASES, Grid, Observed
+from modeling.bands import band_set
+from modeling.model import LandslideModel, choose_model, load_model
+from modeling.raster_pair import RasterPair, Scaling, open_pair
+
+
+@dataclass(frozen=True)
+class PairBlock:
+    """A window of a pair."""
+
+    layers: Mapping[str, FloatArray]
+    """Layer name -> (y, x) in physical units, NaN where nothing is known."""
+    observed: CodeArray
+    """(phase, y, x): codes of `gee.types.Observed`."""
+    date: DayArray
+    """(phase, y, x): -1, rasters do not say when they were taken."""
+
+
+@dataclass(frozen=True)
+class PairScene:
+    """A pair of rasters, read like a cube."""
+
+    pair: RasterPair
+    """The open rasters."""
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the map."""
+        own = self.pair.grid
+        return Grid(own.crs, own.transform, own.shape_yx)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers there are."""
+        return self.pair.layer_names
+
+    def read_tile(self, y: slice, x: slice, layers: Sequence[str] | None = None) -> PairBlock:
+        """A window of the grid; layers that the rasters do not have are left out when none are named."""
+        found, _ = self.pair.read((y, x), tuple(self.layer_names if layers is None else layers))
+        seen = np.full((len(PHASES), y.stop - y.start, x.stop - x.start), Observed.NO_PASS, np.uint8)
+        for index, phase in enumerate(PHASES):
+            optical = [name for name in found if name.endswith(f"_{phase}")]
+            known = np.logical_and.reduce([np.isfinite(found[name]) for name in optical]) if optical else True
+            seen[index][np.broadcast_to(known, seen[index].shape)] = Observed.CLEAR
+        return PairBlock(found, seen, np.full(seen.shape, -1, np.int32))
+
+
+def map_raster_pair(
+    pre: Path, post: Path, dem: Path, out: Path, *, bands: Sequence[str] | None, scale: float | None, weights: str,
+    name: str, settings: Settings,
+) -> Path:  # fmt: skip
+    """Map landslides between two rasters into the new folder `out`; returns it.
+
+    Raises `RasterError` for unusable rasters, `PublicationError` when `out` holds something else, and leaves nothing
+    behind then.
+    """
+    require_free_folder(out)
+    with open_pair([pre], [post], dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
+        scene = PairScene(pair)
+        model = load_model(choose_model(scene.layer_names) if weights == "auto" else weights)
+        wanted = band_set(model.band_set)
+        inputs = {path.name: sha256_of(path) for path in (pre, post, dem)}
+        run_key = short_hash({"inputs": inputs, "weights": model.weights_hash, "code": code_version(), "name": name})
+        say(f"{model.name} on {scene.grid.shape_yx[1]} x {scene.grid.shape_yx[0]} pixels of {scene.grid.pixel_m:g} m")
+        with tempfile.TemporaryDirectory(prefix="quakeslide-") as scratch, shown_progress():
+            folder = Path(scratch)
+            write_probability(scene, model, folder / "probability.tif", settings.model)
+            sides = write_observed(scene, wanted, folder / "probability.tif", folder / "observed.tif", folder)
+            inventory = make_inventory(sides, scene.grid, model, settings.model, event_id=name, run_key=run_key)
+            write_mask(inventory, sides, scene.grid, folder / "mask.tif")
+            write_layers(inventory, folder)
+            facts = ReportFacts(
+                event=EventFacts(id=name, title=f"Landslides between {pre.name} and {post.name}"),
+                coverage=coverage(sides.counts, scene.grid.pixel_m),
+                inventory=inventory_facts(landslides_of(inventory)),
+                imagery=tuple(
+                    Imagery(phase, (path.name,), "a raster given by hand, date not stated")
+                    for phase, path in zip(PHASES, (pre, post), strict=True)
+                ),
+                provenance=_provenance(model, run_key, inputs, dem, settings),
+                created=dt.datetime.now(dt.UTC).replace(microsecond=0),
+                notes=tuple(note for note in (pair.note, "clouds in the rasters are not masked") if note),
+            )
+            write_pages(facts, scene, inventory, folder)
+            (folder / FACTS).write_text(facts.to_json())
+            publish_to_folder(folder, out, facts, _footprint(scene.grid))
+    show_result(facts, None, out)
+    return out
+
+
+def _provenance(
+    model: LandslideModel, run_key: str, inputs: Mapping[str, str], dem: Path, settings: Settings
+) -> Provenance:
+    changing = settings.model_dump(mode="json", include={"model"})
+    return Provenance(
+        run_key=run_key, code_version=code_version(), model=model.name, band_set=model.band_set,
+        weights_hash=model.weights_hash, threshold=model.threshold,
+        cube_hash=hashlib.sha256("".join(sorted(inputs.values())).encode()).hexdigest(), dem=dem.name, mask_rule="",
+        area_reason="the extent of the rasters", settings_hash=short_hash(changing),
+        settings={f"model.{key}": str(value) for key, value in changing["model"].items()},
+    )  # fmt: skip
+
+
+def _footprint(grid: Grid) -> shapely.Geometry:
+    outline = shapely.segmentize(shapely.box(*grid.bounds), max_segment_length=5_000)
+    return shapely.geometry.shape(transform_geom(grid.crs, "EPSG:4326", shapely.geometry.mapping(outline)))

@@ -1,0 +1,156 @@
+"""The sentences of the report: what was found, what is not known, what to beware of. Pure, from facts to words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from flows.facts import Coverage, Imagery, ReportFacts
+from gee.types import Observed
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """One thing that a reader must know before using the map."""
+
+    title: str
+    """In a few words."""
+    text: str
+    """In a sentence or two."""
+
+
+def km2(value: float) -> str:
+    """An area with as many digits as mean something: `1,234`, `56.7`, `0.123`."""
+    if value == 0:
+        return "0"
+    digits = 0 if value >= 1000 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:,.{digits}f}"
+
+
+def percent(value: float) -> str:
+    """A share that is never rounded to nothing or to everything: `<0.1`, `42.3`, `>99.9`."""
+    if 0 < value < 0.1:
+        return "<0.1"
+    if 99.9 < value < 100 - 1e-9:
+        return ">99.9"
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def landslides(count: int) -> str:
+    """A number of landslides in words: `no landslide`, `1 landslide`, `1,234 landslides`."""
+    if count == 0:
+        return "no landslide"
+    return f"{count:,} landslide" + ("s" if count > 1 else "")
+
+
+def degrees(lon: float, lat: float) -> str:
+    """A position for people, latitude first: `42.71234° N, 141.95678° E`."""
+    return f"{abs(lat):.5f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.5f}° {'E' if lon >= 0 else 'W'}"
+
+
+def headline(facts: ReportFacts) -> str:
+    """The result in a sentence."""
+    inventory, seen = facts.inventory, facts.coverage
+    if seen.observed_km2 == 0:
+        return "Nothing could be seen: no part of the area has a clear image both before and after the event."
+    where = f"in the {km2(seen.observed_km2)} km² that could be seen ({percent(seen.observed_percent)} % of the area)"
+    if inventory.count == 0:
+        return f"No landslide was found {where}."
+    verb = "was" if inventory.count == 1 else "were"
+    area = km2(inventory.total_area_m2 / 1e6)
+    return f"{landslides(inventory.count).capitalize()} with a total area of {area} km² {verb} found {where}."
+
+
+def unknown(facts: ReportFacts) -> str:
+    """What is not known, in one or two sentences; belongs beside every total."""
+    seen = facts.coverage
+    if seen.area_km2 == 0:
+        return "The area is empty."
+    if seen.unobserved_km2 == 0:
+        text = "All of the area was seen."
+    else:
+        share = f"{km2(seen.unobserved_km2)} km² ({percent(seen.unobserved_percent)} % of the area)"
+        text = (
+            f"{share} was not seen: {_reasons(seen)}. "
+            "How many landslides there are in that part is not known; the numbers here leave it out."
+        )
+    if facts.inventory.cut_off:
+        count = facts.inventory.cut_off
+        borders, those = ("borders", "Its") if count == 1 else ("border", "Their")
+        text += (
+            f" {landslides(count).capitalize()} {borders} on ground that was not seen. {those} true size may be larger."
+        )
+    return text
+
+
+def caveats(facts: ReportFacts) -> tuple[Caveat, ...]:
+    """Everything to beware of, the gravest first."""
+    found = [caveat for holds, caveat in _GENERAL if holds(facts)]
+    if bare := _phases(imagery for imagery in facts.imagery if not imagery.cloud_masked):
+        found.append(Caveat("Clouds were not masked", _NO_MASK.format(phases=bare)))
+    if assumed := _phases(imagery for imagery in facts.imagery if imagery.dates_assumed):
+        found.append(Caveat("Dates are assumed", _NO_DATE.format(phases=assumed)))
+    found.append(Caveat("Not every change is the earthquake's", _OTHER_CHANGE.format(gap=_gap(facts))))
+    found.extend(Caveat("Note", note) for note in facts.notes)
+    return tuple(found)
+
+
+_GENERAL: tuple[tuple[Callable[[ReportFacts], bool], Caveat], ...] = (
+    (
+        lambda facts: facts.event.simulated,
+        Caveat(
+            "This is a simulated example",
+            "The earthquake, the images and the landslides are made up by a computer. No real place is shown.",
+        ),
+    ),
+    (
+        lambda facts: facts.coverage.unobserved_km2 > 0,
+        Caveat(
+            "“Not seen” is not “no landslide”",
+            "Where the map is striped grey, nothing is known: there may be landslides, and no number counts them.",
+        ),
+    ),
+    (
+        lambda _facts: True,
+        Caveat(
+            "Made by a program, checked by nobody",
+            "A neural network drew this map without human review. It misses landslides, above all small ones and those "
+            "under trees or in shadow, and it takes other bare ground for landslides. "
+            "Check before lives or money depend on it.",
+        ),
+    ),
+    (
+        lambda facts: facts.provenance.trained_on_simulated,
+        Caveat(
+            "The network has learned from simulated landslides only",
+            "How well it does on real images of this region is not measured.",
+        ),
+    ),
+)
+_NO_MASK = (
+    "There was no cloud mask for the images {phases}: clouds and their shadows may hide landslides "
+    "or be taken for them."
+)
+_NO_DATE = "When the images {phases} were taken is not recorded; their dates are taken for granted."
+_OTHER_CHANGE = (
+    "Whatever laid ground bare between the images before and after, such as rain, logging or works, "
+    "may be mapped as well{gap}."
+)
+_PHASE_WORDS = {"pre": "before the event", "post": "after the event"}
+
+
+def _phases(imagery: Iterable[Imagery]) -> str:
+    return " and ".join(_PHASE_WORDS[one.phase] for one in imagery)
+
+
+def _reasons(seen: Coverage) -> str:
+    rows = [row for row in seen.rows if row.area_km2 > 0 and row.code != Observed.CLEAR]
+    return ", ".join(f"{row.label} {km2(row.area_km2)} km²" for row in rows)
+
+
+def _gap(facts: ReportFacts) -> str:
+    pre, post = facts.phase("pre"), facts.phase("post")
+    if not (pre and post and pre.first_date and post.last_date):
+        return ""
+    days = (post.last_date - pre.first_date).days
+    return f"; they lie up to {days} day{'s' if days != 1 else ''} apart" if days > 0 else ""

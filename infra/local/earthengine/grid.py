@@ -1,0 +1,220 @@
+"""Projections, pixel grids, and where the pixels of one fall in another.
+
+Positions are anchored to the coordinate system and not to the request: a pixel has the same position in a source
+whether it is asked for in one large tile or in many small ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
+
+from infra.local.earthengine.errors import ArgumentError
+
+Six = tuple[float, float, float, float, float, float]
+Array = NDArray[Any]
+
+METRES_PER_DEGREE = 111319.49079327358
+"""Length of a degree at the equator of WGS84 (2 pi 6378137 / 360), as Earth Engine takes it for nominal scales."""
+
+MESH = 4
+"""Coordinates are transformed exactly every MESH pixels and bilinearly between: below 0.1 mm for 10 m pixels."""
+
+MESH_LIMIT_M = 100.0
+"""Grids with larger pixels are transformed pixel by pixel."""
+
+
+@functools.lru_cache(maxsize=256)
+def parse_crs(code: str) -> CRS:
+    """The coordinate system of a code or a WKT string."""
+    try:
+        return CRS.from_user_input(code)
+    except CRSError as error:
+        raise ArgumentError(f"Projection: The CRS of a map projection could not be parsed: '{code}'.") from error
+
+
+@functools.lru_cache(maxsize=256)
+def transformer(source: str, target: str) -> Transformer:
+    """Coordinates (x, y) of one system into (x, y) of another, always easting or longitude first."""
+    return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)
+
+
+@functools.lru_cache(maxsize=256)
+def metres_per_unit(crs: str) -> float:
+    """Length in metres of one unit of the coordinate system."""
+    parsed = parse_crs(crs)
+    if parsed.is_geographic:
+        return METRES_PER_DEGREE
+    factor = parsed.axis_info[0].unit_conversion_factor if parsed.axis_info else 1.0
+    return float(factor or 1.0)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A coordinate system and the affine transform of its pixels."""
+
+    crs: str
+    """Code such as `EPSG:32654`, or WKT."""
+    transform: Six
+    """a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f."""
+
+    @property
+    def affine(self) -> Affine:
+        """Pixel corner to coordinates."""
+        return Affine(*self.transform)
+
+    @property
+    def nominal_scale(self) -> float:
+        """Metres per pixel."""
+        return self.pixel_size * metres_per_unit(self.crs)
+
+    @property
+    def pixel_size(self) -> float:
+        """Side of a pixel in units of the system."""
+        a, b, _, d, e, _ = self.transform
+        return math.sqrt(abs(a * e - b * d))
+
+    def at_scale(self, metres: float) -> Projection:
+        """The same system with square pixels of the given size, origin at the system's origin."""
+        if metres <= 0:
+            raise ArgumentError(f"Projection.atScale: The scale must be positive, got {metres}.")
+        size = metres / metres_per_unit(self.crs)
+        return Projection(self.crs, (size, 0.0, 0.0, 0.0, -size, 0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """As `getInfo` shows it."""
+        return {"type": "Projection", "crs": self.crs, "transform": list(self.transform)}
+
+
+DEFAULT_PROJECTION = Projection("EPSG:4326", (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+"""What a composite or a constant has: WGS84 with pixels of one degree, which means no pixels of its own."""
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """A rectangle of pixels: what is asked of a node."""
+
+    projection: Projection
+    """Where the top left corner of the rectangle is the origin of the transform."""
+    shape_yx: tuple[int, int]
+    """Height and width in pixels."""
+
+    @property
+    def crs(self) -> str:
+        """The coordinate system."""
+        return self.projection.crs
+
+    @property
+    def affine(self) -> Affine:
+        """Pixel corner to coordinates."""
+        return self.projection.affine
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in the coordinate system."""
+        height, width = self.shape_yx
+        a, b, c, d, e, f = self.projection.transform
+        xs = [a * col + b * row + c for col in (0, width) for row in (0, height)]
+        ys = [d * col + e * row + f for col in (0, width) for row in (0, height)]
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def window(self, row: int, col: int, height: int, width: int) -> PixelGrid:
+        """A part of the grid; `row` and `col` may be negative, to look beyond its edges."""
+        return PixelGrid(shifted(self.projection, row, col), (height, width))
+
+
+def shifted(projection: Projection, row: float, col: float) -> Projection:
+    """The same pixels, counted from another one."""
+    a, b, c, d, e, f = projection.transform
+    return Projection(projection.crs, (a, b, a * col + b * row + c, d, e, d * col + e * row + f))
+
+
+def inverse(transform: Six) -> Six:
+    """Coordinates back to pixels."""
+    a, b, c, d, e, f = transform
+    det = a * e - b * d
+    if det == 0:
+        raise ArgumentError(f"Projection: The transform {list(transform)} has no extent.")
+    if b == 0 and d == 0:
+        return 1 / a, 0.0, -c / a, 0.0, 1 / e, -f / e
+    return e / det, -b / det, (b * f - c * e) / det, -d / det, a / det, (c * d - a * f) / det
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where the centres of a grid's pixels fall in a projection, in its pixels (0.5 = centre of the first)."""
+
+    rows: Array
+    """(h, w), or (h, 1) where the row depends on the row only."""
+    cols: Array
+    """(h, w), or (1, w) where the column depends on the column only."""
+
+    @property
+    def separable(self) -> bool:
+        """True when rows and columns are independent of each other."""
+        return bool(self.rows.shape[1] == 1 and self.cols.shape[0] == 1)
+
+
+def coordinates(grid: PixelGrid, crs: str) -> tuple[Array, Array]:
+    """x and y of the pixel centres in another coordinate system, each (h, w) or broadcastable to it."""
+    height, width = grid.shape_yx
+    a, b, c, d, e, f = grid.projection.transform
+    if grid.projection.nominal_scale > MESH_LIMIT_M and grid.crs != crs:
+        cols, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+        x, y = transformer(grid.crs, crs).transform(a * cols + b * rows + c, d * cols + e * rows + f)
+        return np.asarray(x), np.asarray(y)
+    if grid.crs == crs or parse_crs(grid.crs) == parse_crs(crs):
+        cols, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
+        if b == 0 and d == 0:
+            return (a * cols + c)[None, :], (e * rows + f)[:, None]
+        return a * cols[None, :] + b * rows[:, None] + c, d * cols[None, :] + e * rows[:, None] + f
+    return _meshed(grid, crs)
+
+
+def _meshed(grid: PixelGrid, crs: str) -> tuple[Array, Array]:
+    """Exact transformation at the nodes of a mesh anchored to the coordinate system, bilinear between them."""
+    height, width = grid.shape_yx
+    a, b, c, d, e, f = grid.projection.transform
+    # Counting pixels from the system's origin makes the mesh the same for every tile of a grid.
+    offset_col = _anchor(c / a) if a and not b and not d else 0
+    offset_row = _anchor(f / e) if e and not b and not d else 0
+    nodes_col = np.arange(-offset_col, width + MESH + 1, MESH)
+    nodes_row = np.arange(-offset_row, height + MESH + 1, MESH)
+    node_x = a * nodes_col[None, :] + b * nodes_row[:, None] + c
+    node_y = d * nodes_col[None, :] + e * nodes_row[:, None] + f
+    x, y = transformer(grid.crs, crs).transform(node_x, node_y)
+    cols = (np.arange(width) + 0.5 + offset_col) / MESH
+    rows = (np.arange(height) + 0.5 + offset_row) / MESH
+    return _between(np.asarray(x), rows, cols), _between(np.asarray(y), rows, cols)
+
+
+def _anchor(pixels: float) -> int:
+    return round(pixels) % MESH
+
+
+def _between(nodes: Array, rows: Array, cols: Array) -> Array:
+    r, c = rows.astype(int), cols.astype(int)
+    wr, wc = (rows - r)[:, None], (cols - c)[None, :]
+    across = nodes[:, c] * (1 - wc) + nodes[:, c + 1] * wc
+    return np.asarray(across[r] * (1 - wr) + across[r + 1] * wr)
+
+
+def positions(xy: tuple[Array, Array], projection: Projection) -> Positions:
+    """Coordinates in the projection's system as positions in its pixels.
+
+    Rounded to a millionth of a pixel, so that a centre that falls on a pixel's edge falls to the same side in every
+    tile, whatever the noise of floating point.
+    """
+    x, y = xy
+    a, b, c, d, e, f = inverse(projection.transform)
+    if b == 0 and d == 0:
+        return Positions(np.round(e * y + f, 6), np.round(a * x + c, 6))
+    return Positions(np.round(d * x + e * y + f, 6), np.round(a * x + b * y + c, 6))

@@ -1,0 +1,145 @@
+"""Rasters and tables in Cloud Storage that become assets.
+
+A COG-backed image (`image:importExternal`) stays where it is: every read goes to its `gs://` address. An ingested image
+(`image:import`) and an ingested table (`table:import`) are copied into the state folder first.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from infra.local.earthengine import objects, tables
+from infra.local.earthengine.assets import AssetLibrary, asset_id
+from infra.local.earthengine.errors import ArgumentError
+from infra.local.earthengine.records import BandRecord, ImageRecord
+from infra.local.earthengine.sources import Reader
+
+Manifest = dict[str, Any]
+
+
+def _manifest(body: dict[str, Any], key: str) -> tuple[Manifest, str]:
+    manifest = body.get(key)
+    if not isinstance(manifest, dict) or not manifest.get("name"):
+        raise ArgumentError(f"The request has no '{key}' with a 'name'.")
+    return manifest, asset_id(str(manifest["name"]))
+
+
+def _sources(manifest: Manifest) -> dict[str, str]:
+    """The one `gs://` address of each tileset by the tileset's id."""
+    prefix = str(manifest.get("uriPrefix") or "")
+    found: dict[str, str] = {}
+    tilesets = manifest.get("tilesets") or []
+    if not tilesets:
+        raise ArgumentError("The image manifest has no tilesets.")
+    for i, tileset in enumerate(tilesets):
+        uris = [f"{prefix}{u}" for s in tileset.get("sources", ()) for u in s.get("uris", ())]
+        if len(uris) != 1:
+            raise ArgumentError(
+                f"Tileset {i} has {len(uris)} sources; the local stand-in takes one raster for each tileset."
+            )
+        objects.split(uris[0])
+        found[str(tileset.get("id", "" if len(tilesets) == 1 else i))] = uris[0]
+    return found
+
+
+def _missing(part: Manifest) -> tuple[float, ...]:
+    return tuple(float(v) for v in (part.get("missingData") or {}).get("values", ()))
+
+
+def _bands(manifest: Manifest, files: dict[str, str], reader: Reader) -> tuple[BandRecord, ...]:
+    """The bands that the manifest names, or all bands of its files as b1, b2, …"""
+    default = _missing(manifest)
+    declared = manifest.get("bands") or []
+    if not declared:
+        numbered = [(uri, i) for uri in files.values() for i in range(1, len(reader.describe(uri).dtypes) + 1)]
+        return tuple(BandRecord(f"b{n}", uri, i, default) for n, (uri, i) in enumerate(numbered, 1))
+    made = []
+    for n, band in enumerate(declared):
+        tileset = str(band.get("tilesetId", next(iter(files)) if len(files) == 1 else ""))
+        if tileset not in files:
+            raise ArgumentError(f"Band '{band.get('id')}' refers to the unknown tileset '{tileset}'.")
+        place = int(band.get("tilesetBandIndex", n if len(files) == 1 else 0)) + 1
+        count = len(reader.describe(files[tileset]).dtypes)
+        if not 1 <= place <= count:
+            raise ArgumentError(f"Band '{band.get('id')}' is number {place} of '{files[tileset]}', which has {count}.")
+        made.append(BandRecord(str(band.get("id") or f"b{n + 1}"), files[tileset], place, _missing(band) or default))
+    return tuple(made)
+
+
+def _time(value: Any) -> str | None:
+    """A time of a manifest: text, or seconds since 1970."""
+    if isinstance(value, dict):
+        return datetime.fromtimestamp(float(value["seconds"]), UTC).isoformat()
+    return str(value) if value else None
+
+
+def _record(manifest: Manifest, name: str, bands: tuple[BandRecord, ...]) -> ImageRecord:
+    return ImageRecord(
+        name,
+        bands,
+        _time(manifest.get("startTime")),
+        _time(manifest.get("endTime")),
+        dict(manifest.get("properties") or {}),
+    )
+
+
+def import_external(library: AssetLibrary, reader: Reader, body: dict[str, Any]) -> dict[str, Any]:
+    """Make a COG-backed image asset, and show it."""
+    manifest, name = _manifest(body, "imageManifest")
+    library.check_writable(library.view(), name, overwrite=bool(body.get("overwrite")))
+    files = _sources(manifest)
+    for uri in files.values():
+        reader.renew(uri)
+    bands = _bands(manifest, files, reader)
+    location = {"cloudStorageLocation": {"uris": list(files.values())}}
+    library.put_image(_record(manifest, name, bands), location)
+    return library.view().describe(name)
+
+
+def check_image(library: AssetLibrary, body: dict[str, Any]) -> str:
+    """The asset's id, when the manifest can be ingested as far as can be seen without reading the rasters."""
+    manifest, name = _manifest(body, "imageManifest")
+    library.check_writable(library.view(), name, overwrite=bool(body.get("overwrite")))
+    _sources(manifest)
+    return name
+
+
+def import_image(library: AssetLibrary, reader: Reader, endpoint: str, body: dict[str, Any]) -> list[str]:
+    """Copy the rasters of a manifest and make the image asset."""
+    manifest, name = _manifest(body, "imageManifest")
+    files = {}
+    for tileset, uri in _sources(manifest).items():
+        target = library.state / "rasters" / f"{uuid.uuid4().hex}.tif"
+        objects.download(endpoint, uri, target)
+        files[tileset] = str(target)
+    bands = _bands(manifest, files, reader)
+    library.put_image(_record(manifest, name, bands))
+    return [name]
+
+
+def check_table(library: AssetLibrary, body: dict[str, Any]) -> str:
+    """The asset's id, when the manifest can be ingested as far as can be seen without reading the table."""
+    manifest, name = _manifest(body, "tableManifest")
+    library.check_writable(library.view(), name, overwrite=bool(body.get("overwrite")))
+    if not [u for s in manifest.get("sources", ()) for u in s.get("uris", ())]:
+        raise ArgumentError("The table manifest has no sources.")
+    return name
+
+
+def import_table(library: AssetLibrary, endpoint: str, body: dict[str, Any]) -> list[str]:
+    """Read the sources of a manifest and make the table asset."""
+    manifest, name = _manifest(body, "tableManifest")
+    features: list[dict[str, Any]] = []
+    for source in manifest["sources"]:
+        for uri in source.get("uris", ()):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "source"
+                objects.download(endpoint, uri, path)
+                features += tables.read(path, uri, source)
+    numbered = [{**f, "id": str(f.get("id", i))} for i, f in enumerate(features)]
+    library.put_table(name, numbered, dict(manifest.get("properties") or {}))
+    return [name]

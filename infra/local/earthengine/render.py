@@ -1,0 +1,210 @@
+"""Pixels of images as the bytes that travel: NPY, GeoTIFF, zipped GeoTIFF, PNG and JPEG.
+
+A request is computed in blocks, so that memory is bounded by the answer and not by what is behind it.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+from rasterio.io import MemoryFile
+
+from infra.local.earthengine.algorithms.images_grid import bounded_grid
+from infra.local.earthengine.algorithms.visualise import displayed, styled
+from infra.local.earthengine.errors import ArgumentError
+from infra.local.earthengine.grid import Array, PixelGrid, Projection
+from infra.local.earthengine.image import Band, Image, select
+from infra.local.earthengine.raster import Run
+from infra.local.earthengine.sources import Reader
+
+MAX_REQUEST_BYTES = 50_331_648
+"""48 MiB: the service's limit of one answer, with one byte of mask for each pixel and band counted in."""
+MAX_SIDE = 32768
+"""The service's limit of pixels on a side."""
+BLOCK = 256
+"""Side of the blocks that are computed one after the other."""
+
+MEDIA_TYPES = {
+    "NPY": "application/octet-stream",
+    "GEO_TIFF": "image/tiff",
+    "ZIPPED_GEO_TIFF": "application/zip",
+    "ZIPPED_GEO_TIFF_PER_BAND": "application/zip",
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "AUTO_JPEG_PNG": "image/png",
+}
+"""Content type of each file format."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The computed bands of an image on a grid."""
+
+    grid: PixelGrid
+    """Where they lie."""
+    bands: tuple[Band, ...]
+    """Names and types."""
+    values: tuple[Array, ...]
+    """(h, w) of each band, in the dtype of its type; 0 where masked."""
+    masks: tuple[Array, ...]
+    """(h, w) bool of each band."""
+
+
+def compute(image: Image, grid: PixelGrid, reader: Reader) -> Pixels:
+    """The pixels of all bands on a grid."""
+    values = [np.zeros(grid.shape_yx, b.type.dtype) for b in image.bands]
+    masks = [np.zeros(grid.shape_yx, bool) for _ in image.bands]
+    height, width = grid.shape_yx
+    with reader.environment():
+        for row in range(0, height, BLOCK):
+            for col in range(0, width, BLOCK):
+                part = grid.window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
+                run = Run(reader)
+                at = (slice(row, row + part.shape_yx[0]), slice(col, col + part.shape_yx[1]))
+                for i, band in enumerate(image.bands):
+                    found, valid = run.pixels(band.node, part)
+                    masks[i][at] = valid
+                    values[i][at] = np.where(valid, found, 0)
+    return Pixels(grid, image.bands, tuple(values), tuple(masks))
+
+
+def parse_grid(body: dict[str, Any] | None, image: Image) -> PixelGrid:
+    """The grid of a request; the image's own pixels where the request does not say."""
+    if not body:
+        return native_grid(image)
+    size, t = body.get("dimensions") or {}, body.get("affineTransform") or {}
+    crs = body.get("crsCode") or body.get("crsWkt")
+    native = native_grid(image) if not (size and t and crs) else None
+    if native is not None and (not t or not crs or not size):
+        base = Projection(str(crs or native.crs), _six(t) if t else native.projection.transform)
+        return PixelGrid(base, _shape(size) if size else native.shape_yx)
+    return PixelGrid(Projection(str(crs), _six(t)), _shape(size))
+
+
+def _shape(size: dict[str, Any]) -> tuple[int, int]:
+    height, width = int(size.get("height", 0)), int(size.get("width", 0))
+    if height <= 0 or width <= 0:
+        raise ArgumentError(f"The grid's dimensions must be positive, got {width}x{height}.")
+    return height, width
+
+
+def _six(t: dict[str, Any]) -> tuple[float, float, float, float, float, float]:
+    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+    a, b, c, d, e, f = (float(t.get(n, 0.0)) for n in names)
+    if a * e - b * d == 0:
+        raise ArgumentError("The grid's affineTransform has no extent: scaleX and scaleY are needed.")
+    return a, b, c, d, e, f
+
+
+def native_grid(image: Image) -> PixelGrid:
+    """The pixels of the first band over its extent. ArgumentError for an unbounded image."""
+    if not image.bands:
+        raise ArgumentError("The image has no bands.")
+    first = image.bands[0]
+    if first.shape_yx is not None:
+        return PixelGrid(first.projection, first.shape_yx)
+    if image.footprint.unbounded:
+        raise ArgumentError("Unable to determine a grid: the image is unbounded. Give a grid or a region.")
+    return bounded_grid(first.projection, image.footprint.in_crs(first.projection.crs).bounds)
+
+
+def enforce_limits(grid: PixelGrid, bands: tuple[Band, ...]) -> None:
+    """ArgumentError in the service's words when a request is too large."""
+    height, width = grid.shape_yx
+    if max(height, width) > MAX_SIDE:
+        raise ArgumentError(f"Pixel grid dimensions ({width}x{height}) must be less than or equal to {MAX_SIDE}.")
+    size = height * width * sum(b.type.dtype.itemsize + 1 for b in bands)
+    if size > MAX_REQUEST_BYTES:
+        raise ArgumentError(
+            f"Total request size ({size} bytes) must be less than or equal to {MAX_REQUEST_BYTES} bytes."
+        )
+
+
+def render(image: Image, body: dict[str, Any], reader: Reader) -> tuple[bytes, str]:
+    """The answer to a request for pixels, and its content type.
+
+    `body` has fileFormat, and may have grid, bandIds, visualizationOptions and filenamePrefix.
+    """
+    chosen = select(image, list(body["bandIds"]), caller="Image.select") if body.get("bandIds") else image
+    if not chosen.bands:
+        raise ArgumentError("The image has no bands.")
+    file_format = str(body.get("fileFormat") or "AUTO_JPEG_PNG")
+    if file_format not in MEDIA_TYPES:
+        raise ArgumentError(f"The file format '{file_format}' is not known to the local stand-in.")
+    grid = parse_grid(body.get("grid"), chosen)
+    if body.get("visualizationOptions"):
+        chosen = styled(chosen, body["visualizationOptions"])
+    enforce_limits(grid, chosen.bands)
+    media = MEDIA_TYPES[file_format]
+    if file_format == "NPY":
+        return to_npy(compute(chosen, grid, reader)), media
+    if file_format == "GEO_TIFF":
+        return to_geotiff(compute(chosen, grid, reader)), media
+    if file_format.startswith("ZIPPED"):
+        name = str(body.get("filenamePrefix") or image.id or "download").replace("/", "_")
+        return to_zip(compute(chosen, grid, reader), name, per_band=file_format.endswith("PER_BAND")), media
+    shown = chosen.with_bands(displayed(chosen))
+    return to_picture(compute(shown, grid, reader), jpeg=file_format == "JPEG"), media
+
+
+def to_npy(pixels: Pixels) -> bytes:
+    """A structured array (h, w) with a field for each band; 0 where masked."""
+    array = np.zeros(pixels.grid.shape_yx, [(b.id, v.dtype) for b, v in zip(pixels.bands, pixels.values, strict=True)])
+    for band, values in zip(pixels.bands, pixels.values, strict=True):
+        array[band.id] = values
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def to_geotiff(pixels: Pixels) -> bytes:
+    """A GeoTIFF of all bands in their common dtype: masked pixels are 0 in integers and NaN in floats."""
+    dtype = np.result_type(*(v.dtype for v in pixels.values))
+    floating = dtype.kind == "f"
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "height": pixels.grid.shape_yx[0],
+        "width": pixels.grid.shape_yx[1],
+        "count": len(pixels.bands),
+        "dtype": dtype,
+        "crs": pixels.grid.crs,
+        "transform": pixels.grid.affine,
+        "compress": "deflate",
+        **({"nodata": float("nan")} if floating else {}),
+    }
+    with MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            for i, (band, values, mask) in enumerate(zip(pixels.bands, pixels.values, pixels.masks, strict=True), 1):
+                data = values.astype(dtype)
+                dataset.write(np.where(mask, data, np.nan).astype(dtype) if floating else data, i)
+                dataset.set_band_description(i, band.id)
+        return bytes(memory.read())
+
+
+def to_zip(pixels: Pixels, name: str, *, per_band: bool) -> bytes:
+    """GeoTIFFs in a zip file: `NAME.tif`, or `NAME.BAND.tif` for each band."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        if not per_band:
+            archive.writestr(f"{name}.tif", to_geotiff(pixels))
+        for band, values, mask in zip(pixels.bands, pixels.values, pixels.masks, strict=True) if per_band else ():
+            archive.writestr(f"{name}.{band.id}.tif", to_geotiff(Pixels(pixels.grid, (band,), (values,), (mask,))))
+    return buffer.getvalue()
+
+
+def to_picture(pixels: Pixels, *, jpeg: bool) -> bytes:
+    """A PNG, transparent where masked, or a JPEG, black there, of one or three uint8 bands."""
+    channels = list(pixels.values) * (1 if len(pixels.values) == 3 else 3)
+    valid = np.logical_and.reduce(pixels.masks)
+    buffer = io.BytesIO()
+    if jpeg:
+        shown = np.dstack([np.where(valid, c, 0).astype("uint8") for c in channels])
+        Picture.fromarray(shown).save(buffer, "JPEG", quality=90)
+    else:
+        Picture.fromarray(np.dstack([*channels, np.where(valid, 255, 0).astype("uint8")])).save(buffer, "PNG")
+    return buffer.getvalue()
