@@ -177,7 +177,7 @@ def vary(base: Domain, rng: np.random.Generator) -> Domain:
     """A random relative of `base`: other relief, soil, season and nuisance, the same character.
 
     Any day of the year can be the quake's, and in a third of the cases the passes before come from another season
-    (leafless woods, remains of snow), as in archives of real events.
+    (leafless woods, remains of snow), as in archives of real events; in another third the valleys are wide farmland.
     """
     changed: dict[str, float] = {
         name: float(getattr(base, name) * np.exp(spread * rng.standard_normal())) for name, spread in _SPREAD.items()
@@ -192,6 +192,9 @@ def vary(base: Domain, rng: np.random.Generator) -> Domain:
     post_gap = (20, 70) if rng.random() < 1 / 4 else base.post_gap_days
     start = np.datetime64(base.event_date[:4] + "-01-01") + int(rng.integers(365))
     date = base.event_date if rng.random() < 0.4 else str(start)
+    latitude = base.latitude + float(rng.normal(0, 2))
+    if rng.random() < 0.35:
+        changed["floodplain"] *= float(rng.uniform(2, 6))
     return replace(
         base,
         **changed,
@@ -199,5 +202,5 @@ def vary(base: Domain, rng: np.random.Generator) -> Domain:
         pre_gap_days=gap,
         post_gap_days=post_gap,
         swath_edge=float(rng.random() < 0.3) * 0.3,
-        latitude=base.latitude + float(rng.normal(0, 2)),
+        latitude=latitude,
     )
