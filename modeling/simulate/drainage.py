@@ -1,8 +1,8 @@
-"""Water runs downhill: D8 flow routing through depressions, drained area and heights above the stream, in numpy.
+"""Water runs downhill: D8 flow routing through depressions, drained area, and heights from gradients, in numpy.
 
-Depressions are not filled but breached: the pit of every closed basin is joined to the far side of its lowest pass,
-basins being linked by a minimum spanning tree of passes (after Cordonnier, Bovy and Braun 2019, Earth Surf. Dynam. 7).
-All sums along the flow are done by pointer doubling or one sparse triangular solve, so no loop visits cells.
+Depressions are not filled: the pit of every closed basin is joined straight to the far side of a pass, basins being
+linked by a minimum spanning tree of passes (after Cordonnier, Bovy and Braun 2019, Earth Surf. Dynam. 7, 549-562).
+Sums along the flow are done by pointer doubling or one sparse triangular solve: no loop visits cells, one visits pits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.sparse.linalg import spsolve_triangular
 
+from modeling.errors import DataError
 from modeling.simulate.noise import BoolArray, FloatArray
 
 IndexArray = npt.NDArray[np.int64]
@@ -38,11 +39,15 @@ class Drainage:
 
 
 def route(height: FloatArray, outlet: BoolArray, cell_m: float) -> Drainage:
-    """Drain every cell of `height` (y, x), metres, to one of the `outlet` cells (y, x)."""
-    rows, cols = height.shape
-    flat = height.ravel()
+    """Drain every cell of `height` (y, x), metres, to one of the `outlet` cells (y, x); cells are `cell_m` wide.
+
+    Raises `DataError` when there is no outlet.
+    """
+    if not outlet.any():
+        raise DataError("water needs somewhere to go: mark at least one cell as an outlet")
+    cols = height.shape[1]
     receiver, distance = _steepest(height, cell_m)
-    here = np.arange(flat.size)
+    here = np.arange(height.size)
     is_outlet = outlet.ravel()
     receiver = np.where(is_outlet, here, receiver)
     pits = np.flatnonzero((receiver == here) & ~is_outlet)
@@ -70,25 +75,13 @@ def accumulate(network: Drainage, per_cell: npt.NDArray[np.float64]) -> npt.NDAr
 
 
 def climb(network: Drainage, rise: npt.NDArray[np.float64], base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Heights (flat) when each cell lies `rise` above its receiver and outlets lie at `base`."""
+    """Heights (flat), metres, when each cell lies `rise` above its receiver and outlets lie at `base`; both flat."""
     root = network.receiver == np.arange(rise.size)
     return _sum_downstream(network.receiver, np.where(root, base, rise), keep_roots=True)
 
 
-def first_downstream(network: Drainage, stop: BoolArray) -> IndexArray:
-    """For each cell, the first cell downstream (itself included) where `stop` (flat) holds, else its outlet."""
-    pointer = np.where(stop, np.arange(stop.size), network.receiver)
-    for _ in range(_doublings(network.depth)):
-        pointer = pointer[pointer]
-    return pointer
-
-
-def _doublings(depth: IndexArray) -> int:
-    return max(1, math.ceil(math.log2(int(depth.max()) + 2)))
-
-
 def _sum_downstream(receiver: IndexArray, value: npt.NDArray[np.generic], keep_roots: bool = False) -> npt.NDArray[np.float64]:
-    """Sum of `value` along the path to the outlet (the outlet's own value counts once when `keep_roots`)."""
+    """Sum of `value` along the path to the outlet, whose own value counts (once) only when `keep_roots`."""
     here = np.arange(receiver.size)
     root = receiver == here
     total = value.astype(np.float64)
@@ -107,6 +100,7 @@ def _sum_downstream(receiver: IndexArray, value: npt.NDArray[np.generic], keep_r
 
 
 def _steepest(height: FloatArray, cell_m: float) -> tuple[IndexArray, FloatArray]:
+    """(receiver, distance to it in metres), both flat: the steepest of eight ways down, or the cell itself in a pit."""
     rows, cols = height.shape
     padded = np.pad(height, 1, constant_values=np.inf)
     best = np.zeros(height.shape, dtype=np.float32)

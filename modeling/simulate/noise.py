@@ -26,7 +26,8 @@ def fractal(
     """A Gaussian random field (y, x), zero mean and unit variance, with power spectrum f**-beta.
 
     Power is flat for wavelengths above `longest_px` and fades below `shortest_px`. Fields without short waves are made
-    on a coarser grid and interpolated.
+    on a coarser grid and interpolated. Made by Fourier transform, so opposite edges nearly fit together; mean and
+    variance hold before the field is cut to size.
     """
     step = max(1, int(shortest_px / 3))
     rows, cols = (fft.next_fast_len(math.ceil(n / step) + 4, real=True) for n in shape_yx)
@@ -42,7 +43,7 @@ def fractal(
     field /= field.std() + np.float32(1e-12)
     if step == 1:
         return np.ascontiguousarray(field[: shape_yx[0], : shape_yx[1]])
-    y, x = (np.arange(n, dtype=np.float32) / step for n in shape_yx)
+    y, x = (np.arange(n, dtype=np.float32) / np.float32(step) for n in shape_yx)
     return resample(field, y, x)
 
 
@@ -52,12 +53,13 @@ def resample(field: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def _along(field: FloatArray, at: FloatArray, axis: int) -> FloatArray:
+    """`field` (y, x) interpolated at the fractional indices `at` along one axis."""
     at = np.clip(at, 0, field.shape[axis] - 1)
     low = np.minimum(at.astype(np.int64), max(field.shape[axis] - 2, 0))
     weight = (at - low).astype(np.float32)
     weight = weight[:, None] if axis == 0 else weight[None, :]
-    first = np.take(field, low, axis=axis)
-    second = np.take(field, np.minimum(low + 1, field.shape[axis] - 1), axis=axis)
+    first: FloatArray = np.take(field, low, axis=axis)
+    second: FloatArray = np.take(field, np.minimum(low + 1, field.shape[axis] - 1), axis=axis)
     second -= first
     second *= weight
     second += first
@@ -67,11 +69,11 @@ def _along(field: FloatArray, at: FloatArray, axis: int) -> FloatArray:
 def ramp(value: FloatArray, low: float, high: float) -> FloatArray:
     """0 at `low` and below, 1 at `high` and above, smooth between (Hermite)."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
 def patches(field: FloatArray, share: float) -> BoolArray:
-    """The `share` of the pixels with the highest value of a random field."""
+    """The `share` of the pixels with the highest value of a field (y, x), to the precision of every fourth row and column."""
     if share <= 0:
         return np.zeros(field.shape, dtype=bool)
     return np.asarray(field > np.quantile(field[::4, ::4], 1 - min(share, 1.0)))

@@ -172,7 +172,7 @@ def to_sensor(surface: FloatArray, light: FloatArray, sun: Sun, aerosol: float, 
     micron = WAVELENGTH_NM[[BANDS.index(name) for name in bands]] / 1e3
     rayleigh, particles = 0.0089 * micron**-4.05, aerosol * (micron / 0.55) ** -1.3
     mu = math.cos(math.radians(sun.zenith_deg))
-    path = (0.75 * rayleigh * (1 + mu * mu) / 2 + 0.10 * particles) / (mu + 0.15) * 0.75
+    path = (0.75 * (1 + mu * mu) * rayleigh + 0.28 * particles) / (4 * mu)
     through = np.exp(-(0.5 * rayleigh + 0.16 * particles) * (1 / mu + 1))
     out: FloatArray = surface * light
     out *= through.astype(np.float32)[:, None, None]

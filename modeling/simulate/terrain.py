@@ -29,15 +29,15 @@ class Terrain:
     elevation_m: FloatArray
     """Elevation on the fine grid."""
     slope_deg: FloatArray
-    """Slope on the fine grid, central differences."""
+    """Slope on the fine grid, degrees, central differences."""
     gradient: tuple[FloatArray, FloatArray]
     """dz/dy (downwards in the array) and dz/dx, dimensionless."""
     channel_area_m2: FloatArray
-    """Drained area, on the fine grid, nearest neighbour."""
+    """Drained area, on the fine grid, nearest neighbour; of the network in `receiver`."""
     above_valley_m: FloatArray
-    """Height above the fill of the nearest valley floor."""
+    """Height above the fill of the nearest valley floor; negative, by a little, where the fill was laid."""
     receiver: IndexArray
-    """Flow on the coarse grid: flat index of the cell below each cell."""
+    """Flow on the coarse grid: flat index of the cell below each cell, before ridges were rounded and valleys filled."""
     coarse_shape: tuple[int, int]
     """Shape of the coarse grid."""
 
@@ -45,8 +45,9 @@ class Terrain:
 def make_terrain(domain: Domain, seed: int, shape_yx: tuple[int, int], pixel_m: float) -> Terrain:
     """Terrain of a region of `shape_yx` pixels, deterministic in `seed`.
 
-    Slopes follow the steady state of the stream-power law, S = S0 (A/A0)**-concavity, capped at the hillslope
-    gradient S0 (Whipple and Tucker 1999, J. Geophys. Res. 104), along a D8 network that is routed anew in each round.
+    Slopes follow the steady state of the stream-power law, S = S0 (A/A0)**-theta, capped at the hillslope gradient S0
+    (Whipple and Tucker 1999, J. Geophys. Res. 104), along a D8 network that is routed anew in each round. Here theta
+    is the domain's concavity plus 0.08 and A0 = (0.45 valley_spacing)**2.
     """
     coarse = (math.ceil(shape_yx[0] / STEP) + 1, math.ceil(shape_yx[1] / STEP) + 1)
     cell = pixel_m * STEP
@@ -70,7 +71,7 @@ def make_terrain(domain: Domain, seed: int, shape_yx: tuple[int, int], pixel_m: 
     height = ndimage.gaussian_filter(height, max(domain.ridge_rounding / cell, 0.3))
     height += (0.02 * domain.hillslope) * fractal(rng, coarse, 25, 3)
     height, above = _fill_valleys(height, drained, domain)
-    y, x = (np.arange(n, dtype=np.float32) / STEP for n in shape_yx)
+    y, x = (np.arange(n, dtype=np.float32) / np.float32(STEP) for n in shape_yx)
     fine = ndimage.gaussian_filter(resample(height, y, x), 1.2) + np.float32(domain.base_elevation)
     fine += np.float32(0.25) * fractal(rng, shape_yx, 20, 2)
     dy, dx = np.gradient(fine, np.float32(pixel_m))
