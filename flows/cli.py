@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 """Exit status when something is wrong with what was asked or with a service that it needs."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Typer has had click within itself since 0.26, and names this class nowhere.
+_UsageError = cast(type[Exception], typer.BadParameter.__base__)
 
 app = typer.Typer(
     help="Map the landslides that an earthquake has just triggered: a USGS event in, a published map out.",
@@ -47,6 +53,16 @@ Data = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Map the event even when it is below the rule.")]
 Out = Annotated[Path, typer.Option(help="Folder that receives a copy of the products.")]
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log of the run, too.")] = False,
+) -> None:
+    """Options of every command."""
+    if not verbose:
+        # Errors are told in one line below; Prefect's log of them stays with the run, on its server.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
 @app.command()
@@ -197,21 +213,36 @@ def _moment(text: str) -> dt.datetime:
 def main() -> None:
     """Run the command line; errors made on purpose are one line on stderr and exit status 2."""
     try:
-        app(standalone_mode=True)
+        status = app(standalone_mode=False)
     except (FlowError, GeeError, ModelingError, StackError) as error:
         _fail(str(error))
+    except _UsageError as error:
+        _misused(error)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _NO_SPACE:
             raise
         _fail(f"the disk is full ({error.filename or 'while writing'}): free some space and run the command again")
     except KeyboardInterrupt:
+        status = INTERRUPTED
+    if status == INTERRUPTED:
         typer.echo("interrupted; run the same command again to go on", err=True)
         # Threads of clients may still be waiting for an answer; the stand-ins have been stopped by now.
         sys.stdout.flush()
-        os._exit(130)
+        os._exit(INTERRUPTED)
+    raise SystemExit(status)
 
 
-def _fail(message: str) -> None:
+def _misused(error: Any) -> NoReturn:
+    """Say what is wrong with the arguments; a command without any shows its help."""
+    message = error.format_message()
+    if "\n" in message:
+        typer.echo(message, err=True)
+        raise SystemExit(BAD_INPUT)
+    where = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+    _fail(message.rstrip(".") + where)
+
+
+def _fail(message: str) -> NoReturn:
     with contextlib.suppress(BrokenPipeError):
         typer.echo(f"quakeslide: {' '.join(message.split())}", err=True)
     raise SystemExit(BAD_INPUT)

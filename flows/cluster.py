@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+import distributed
 
 from flows.errors import ServiceError
 from flows.settings import DaskSettings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_LOOPBACK = "127.0.0.1:0"
+# mypy finds no types in distributed; named once, so that strictness is given up in one place only.
+_connect: Callable[..., Any] = distributed.Client
+_cluster: Callable[..., Any] = distributed.LocalCluster
+_as_completed: Callable[..., Any] = distributed.as_completed
 
 
 @contextmanager
@@ -22,10 +29,12 @@ def dask_client(settings: DaskSettings, *, threads: int) -> Iterator[Any]:
 
     Raises `ServiceError` naming the address when no scheduler answers there.
     """
+    # It tells of every connection that opens and closes, as if that were news.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     if settings.address:
         try:
-            client = Client(settings.address, timeout="10s", set_as_default=False)
-        except (OSError, TimeoutError) as error:
+            client = _connect(settings.address, timeout="10s", set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
             raise ServiceError(
                 f"no Dask scheduler answers at {settings.address} ({error}): start it, or leave dask.address empty"
             ) from error
@@ -33,13 +42,15 @@ def dask_client(settings: DaskSettings, *, threads: int) -> Iterator[Any]:
             yield client
         return
     # Threads, not processes: a tile is network and numpy, both of which release the lock, and a process costs 130 MB.
+    # Scheduler and worker serve pages of their own whatever they are asked; on loopback nobody else can open them.
     with (
         dask.config.set({"distributed.worker.memory.terminate": False}),
-        LocalCluster(
-            n_workers=1, threads_per_worker=threads, processes=False, dashboard_address=None, memory_limit=0
+        _cluster(
+            n_workers=1, threads_per_worker=threads, processes=False, memory_limit=0, dashboard_address=_LOOPBACK,
+            worker_dashboard_address=_LOOPBACK, scheduler_kwargs={"dashboard": False},
         ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+        _connect(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
         yield client
 
 
@@ -52,7 +63,7 @@ def map_unordered(
     """
     waiting = iter(items)
     first = [client.submit(work, item, pure=False) for _, item in zip(range(in_flight), waiting, strict=False)]
-    completed = as_completed(first, loop=client.loop)
+    completed = _as_completed(first, loop=client.loop)
     try:
         for future in completed:
             yield future.result()

@@ -13,10 +13,10 @@ import httpx
 from flows.errors import ServiceError
 from flows.request import MapRequest
 from flows.run import map_to_folder, say
-from flows.services import apply
+from flows.services import apply, started
+from flows.settings import load_settings
 from flows.usgs import UsgsClient
 from infra.local.simulated import SimulatedQuakeFiles, write_simulated
-from infra.local.stack import LocalStack
 from infra.local.usgs.play import play_event
 from modeling.simulate import domain, simulate_region
 
@@ -33,30 +33,30 @@ def run_demo(out: Path, *, seed: int, size_px: int) -> Path:
 
     State of the stand-ins lies in `out/.standins`: a second run finds what the first one finished.
     """
-    started = time.monotonic()
+    begun = time.monotonic()
     home = out.resolve() / ".standins"
-    catalogue, usgs_folder = home / "catalogue", home / "usgs"
-    for folder in (catalogue, usgs_folder):
-        folder.mkdir(parents=True, exist_ok=True)
     event_id = f"sim{seed}"
     say(f"demo: a SIMULATED earthquake in a region like {DOMAIN}, {size_px / 100:g} x {size_px / 100:g} km")
-    with ThreadPoolExecutor(1) as thread:
-        # The stand-ins take seconds to come up, most of it waiting: simulate meanwhile.
-        simulated = thread.submit(_simulate, catalogue, home / "quakes", event_id, seed, size_px)
-        with LocalStack(home, catalogues=[catalogue], usgs_folders=[usgs_folder], prefect=True, progress=say) as stack:
-            quake = simulated.result()
-            settings = apply(stack.environment())
-            request = MapRequest(event_id=_play(settings.usgs.url, quake), truth=str(quake.truth))
-            folder = map_to_folder(request, settings, out)
-            say(f"Prefect kept the run at {stack.endpoints.prefect_url} while it was up")
-    say(f"done in {time.monotonic() - started:.0f} s; everything that was started is stopped")
+    thread = ThreadPoolExecutor(1)
+    # The stand-ins take seconds to come up, most of it waiting: simulate meanwhile.
+    simulated = thread.submit(_simulate, home / "catalogue", home / "quakes", event_id, seed, size_px)
+    thread.shutdown(wait=False)  # takes no more work, and does not hold up who is interrupted
+    with started(load_settings(), None, home, prefect=True) as stack:
+        quake = simulated.result()
+        settings = apply(stack.environment())
+        request = MapRequest(event_id=_play(settings.usgs.url, quake), truth=str(quake.truth))
+        folder = map_to_folder(request, settings, out)
+        say(f"Prefect kept the run at {stack.endpoints.prefect_url} while it was up")
+    say(f"done in {time.monotonic() - begun:.0f} s; everything that was started is stopped")
     return folder
 
 
 def _simulate(catalogue: Path, usgs_folder: Path, event_id: str, seed: int, size_px: int) -> SimulatedQuakeFiles:
     """Simulate the region and write its scenes and its USGS record: the same seed writes the same files again."""
     region = simulate_region(domain(DOMAIN), seed=seed, shape_yx=(size_px, size_px), bands=BANDS)
-    say(f"simulated M {region.event.magnitude:g} of {region.event.time:%Y-%m-%d}, {len(region.passes)} passes of Sentinel-2")
+    say(
+        f"simulated M {region.event.magnitude:g} of {region.event.time:%Y-%m-%d}, {len(region.passes)} passes of Sentinel-2"
+    )
     return write_simulated(region, catalogue, usgs_folder, event_id=event_id)
 
 

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import httpx
 import psutil
 from rich.console import Console
 from rich.table import Table
 
 from flows.errors import FlowError
+from flows.preflight import check_bucket, check_earth_engine, check_prefect, check_usgs
 from flows.services import is_local
 from flows.settings import Settings
 from gee.errors import GeeError
@@ -84,17 +84,23 @@ def _services(settings: Settings) -> Iterator[Check]:
     from flows.services import apply
 
     yield Check("mode", "ok", f"local: stand-ins are up in {home}")
-    yield from _remote(apply(environment_of(found)), found.prefect_url)
+    yield from _remote(apply(environment_of(found)), found.prefect_url and f"{found.prefect_url}/api")
 
 
 def _remote(settings: Settings, prefect_url: str) -> Iterator[Check]:
-    yield _guarded("Earth Engine", lambda: _earth_engine(settings), _earth_engine_help(settings))
+    yield _guarded("Earth Engine", lambda: check_earth_engine(settings), _earth_engine_help(settings))
     yield _guarded(
-        "bucket", lambda: _bucket(settings),
-        f"create gs://{settings.storage.bucket}, or name yours in QUAKESLIDE_STORAGE__BUCKET, and let the account write",
+        "bucket", lambda: check_bucket(settings),
+        f"create gs://{settings.storage.bucket}, or name yours in QUAKESLIDE_STORAGE__BUCKET, and let the account use it",
     )  # fmt: skip
-    yield _guarded("USGS", lambda: _usgs(settings), f"check the network and QUAKESLIDE_USGS__URL ({settings.usgs.url})")
-    yield _prefect(prefect_url)
+    yield _guarded(
+        "USGS", lambda: check_usgs(settings), f"check the network and QUAKESLIDE_USGS__URL ({settings.usgs.url})"
+    )
+    mend = "start `prefect server start` and set PREFECT_API_URL; without one, each run starts a server of its own"
+    if prefect_url:
+        yield _guarded("Prefect", lambda: check_prefect(prefect_url), mend)
+    else:
+        yield Check("Prefect", "note", "PREFECT_API_URL is not set", mend)
 
 
 def _guarded(name: str, look: Callable[[], str], mend: str) -> Check:
@@ -104,44 +110,10 @@ def _guarded(name: str, look: Callable[[], str], mend: str) -> Check:
         return Check(name, "fail", " ".join(str(error).split()), mend)
 
 
-def _earth_engine(settings: Settings) -> str:
-    from flows.map_event import connected
-
-    with connected(settings) as session:
-        kind = "stand-in" if session.is_standin else "real"
-        return f"{settings.earthengine.url} answers for project {settings.earthengine.project} ({kind})"
-
-
 def _earth_engine_help(settings: Settings) -> str:
     if not settings.earthengine.project:
         return "set QUAKESLIDE_EARTHENGINE__PROJECT to a Google Cloud project that is registered for Earth Engine"
     return "run `earthengine authenticate` (or set GOOGLE_APPLICATION_CREDENTIALS) and register the project"
-
-
-def _bucket(settings: Settings) -> str:
-    from flows.map_event import bucket
-
-    with bucket(settings) as store:
-        store.check()
-    return f"gs://{settings.storage.bucket} can be read and written"
-
-
-def _usgs(settings: Settings) -> str:
-    from flows.usgs import UsgsClient
-
-    with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as client:
-        return f"{settings.usgs.url} lists {len(client.feed('4.5_day'))} events of the last day"
-
-
-def _prefect(url: str) -> Check:
-    mend = "start `prefect server start` and set PREFECT_API_URL; without one, each run starts a server of its own"
-    if not url:
-        return Check("Prefect", "note", "PREFECT_API_URL is not set", mend)
-    try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=5.0).raise_for_status()
-    except httpx.HTTPError as error:
-        return Check("Prefect", "fail", f"{url} does not answer: {error}", mend)
-    return Check("Prefect", "ok", f"{url} is healthy")
 
 
 def _python() -> Check:

@@ -6,7 +6,6 @@ map and the products are in the bucket, and a version is visible complete or not
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,14 @@ from prefect.logging import get_run_logger
 from flows import artifacts, progress
 from flows.cluster import dask_client, map_unordered
 from flows.errors import ServiceError
-from flows.facts import ReportFacts
+from flows.facts import ReportFacts, Scores
 from flows.layout import FACTS, PRODUCTS, EventLayout
 from flows.mapping import make_inventory, write_layers, write_mask, write_observed, write_probability
 from flows.planning import MapPlan, check_rule, find_event, make_plan
 from flows.publish import Publication, UploadedRun, find_publication, make_visible, upload_products
 from flows.request import MapRequest
 from flows.scoring import score, write_metrics
+from flows.scratch import scratch_folder
 from flows.settings import Settings, load_settings
 from flows.stages import clear, once
 from flows.storage import Store
@@ -97,12 +97,12 @@ def map_event(request: MapRequest) -> Publication:
         artifacts.plan_artifact(plan)
         with bucket(settings) as store:
             published = find_publication(store, plan.run.event, plan.run.run_key)
-        if published is not None:
-            log.info("version %d of this run is published already", published.version)
-            return published
-        pull_cube(plan, settings)
-        with tempfile.TemporaryDirectory(prefix="quakeslide-") as name:
-            folder = Path(name)
+            if published is not None:
+                log.info("version %d of this run is published already", published.version)
+                clear(store, plan.run)  # of an attempt that was killed after publishing
+                return published
+        with scratch_folder(settings.work, plan.cube.grid.shape_yx) as folder:
+            pull_cube(plan, settings)
             map_probability(plan, settings, folder)
             make_products(plan, settings, folder, request)
             uploaded: UploadedRun = upload(plan, settings, folder)
@@ -122,7 +122,11 @@ def _told(folder: Path) -> tuple[ReportFacts, bytes]:
 @_stage("plan")
 def plan_event(request: MapRequest, settings: Settings) -> MapPlan:
     """Find the event, apply the rule, and decide area, scenes, tiles and network."""
-    with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs, connected(settings) as session:
+    with (
+        progress.step("plan"),
+        UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs,
+        connected(settings) as session,
+    ):
         event = find_event(request, usgs)
         get_run_logger().info("%s: %s", event.title, check_rule(event, request, settings))
         EventLayout(f"gs://{settings.storage.bucket}", event.id)  # an id that cannot name a folder fails here, early
@@ -141,7 +145,7 @@ def pull_cube(plan: MapPlan, settings: Settings) -> str:
         in_flight = 2 * settings.earthengine.max_concurrent_requests
         for record in map_unordered(client, work, missing, in_flight=in_flight):
             done += 1
-            progress.report("pull tiles", done, len(plan.cube.tiles), f"{record.bytes / 1e6:.1f} MB")
+            progress.report("pull tiles", done, len(plan.cube.tiles), f"{record.pulled_bytes / 1e6:.1f} MB")
     return seal_cube(plan.cube, endpoint)
 
 
@@ -156,7 +160,7 @@ def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
     path = folder / "probability.tif"
     with bucket(settings) as store:
         return once(
-            store, plan.run, folder, (path.name,),
+            store, plan.run, "map", folder, (path.name,),
             lambda: write_probability(cube, load_model(plan.model), path, settings.model),
         )  # fmt: skip
 
@@ -176,7 +180,7 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
         )
         write_mask(inventory, sides, cube.grid, folder / "mask.tif")
         write_layers(inventory, folder)
-        scores = ()
+        scores: tuple[Scores, ...] = ()
         if request.truth is not None:
             scores = score(cube, sides, inventory, Path(request.truth), model_name=model.name)
             write_metrics(scores, folder / "metrics.json", simulated=plan.event.simulated)
@@ -185,30 +189,30 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
         (folder / FACTS).write_text(facts.to_json())
 
     metrics = ("metrics.json",) if request.truth is not None else ()
-    names = tuple(product.filename for product in PRODUCTS.values() if product.required)
-    with bucket(settings) as store:
-        return once(store, plan.run, folder, (*names, *metrics, FACTS), make)
+    names = tuple(product.filename for key, product in PRODUCTS.items() if product.required and key != "probability")
+    with progress.step("products"), bucket(settings) as store:
+        return once(store, plan.run, "products", folder, (*names, *metrics, FACTS), make)
 
 
 @_stage("upload")
 def upload(plan: MapPlan, settings: Settings, folder: Path) -> UploadedRun:
     """Upload the products and their STAC item to where nobody looks yet."""
     facts = ReportFacts.from_json((folder / FACTS).read_text())
-    with bucket(settings) as store:
+    with progress.step("upload"), bucket(settings) as store:
         return upload_products(store, plan.run, folder, facts, plan.area.geometry)
 
 
 @_stage("write-back")
 def write_assets(plan: MapPlan, settings: Settings, folder: Path, uploaded: UploadedRun) -> dict[str, str]:
     """Write the results back as Earth Engine assets; returns their ids by what they are."""
-    with bucket(settings) as store, connected(settings) as session:
+    with progress.step("write back to Earth Engine"), bucket(settings) as store, connected(settings) as session:
         return write_back(session, store, plan, settings, folder, uploaded)
 
 
 @_stage("publish")
 def publish(plan: MapPlan, settings: Settings, uploaded: UploadedRun) -> Publication:
     """Make the version visible by one conditional write, then clear what the stages left."""
-    with bucket(settings) as store:
+    with progress.step("publish"), bucket(settings) as store:
         publication = make_visible(store, uploaded)
         clear(store, plan.run)
         return publication

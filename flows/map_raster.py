@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import shapely
 from rasterio.warp import transform_geom
+from shapely.geometry import mapping, shape
+from shapely.geometry.base import BaseGeometry
 
 from flows.copies import publish_to_folder, require_free_folder
 from flows.facts import EventFacts, Imagery, Provenance, ReportFacts, coverage, inventory_facts, landslides_of
@@ -29,6 +30,7 @@ from flows.mapping import (
 from flows.planning import code_version
 from flows.product_set import sha256_of
 from flows.run import say, show_result, shown_progress
+from flows.scratch import scratch_folder
 from flows.settings import Settings
 from flows.telling import write_pages
 from gee.types import PHASES, Grid, Observed
@@ -95,8 +97,7 @@ def map_raster_pair(
         inputs = {path.name: sha256_of(path) for path in (pre, post, dem)}
         run_key = short_hash({"inputs": inputs, "weights": model.weights_hash, "code": code_version(), "name": name})
         say(f"{model.name} on {scene.grid.shape_yx[1]} x {scene.grid.shape_yx[0]} pixels of {scene.grid.pixel_m:g} m")
-        with tempfile.TemporaryDirectory(prefix="quakeslide-") as scratch, shown_progress():
-            folder = Path(scratch)
+        with scratch_folder(settings.work, scene.grid.shape_yx) as folder, shown_progress():
             write_probability(scene, model, folder / "probability.tif", settings.model)
             sides = write_observed(scene, wanted, folder / "probability.tif", folder / "observed.tif", folder)
             inventory = make_inventory(sides, scene.grid, model, settings.model, event_id=name, run_key=run_key)
@@ -107,12 +108,12 @@ def map_raster_pair(
                 coverage=coverage(sides.counts, scene.grid.pixel_m),
                 inventory=inventory_facts(landslides_of(inventory)),
                 imagery=tuple(
-                    Imagery(phase, (path.name,), "a raster given by hand, date not stated")
+                    Imagery(phase, (path.name,), "a raster given by hand, date not stated", cloud_masked=False)
                     for phase, path in zip(PHASES, (pre, post), strict=True)
                 ),
                 provenance=_provenance(model, run_key, inputs, dem, settings),
                 created=dt.datetime.now(dt.UTC).replace(microsecond=0),
-                notes=tuple(note for note in (pair.note, "clouds in the rasters are not masked") if note),
+                notes=(pair.note,) if pair.note else (),
             )
             write_pages(facts, scene, inventory, folder)
             (folder / FACTS).write_text(facts.to_json())
@@ -134,6 +135,6 @@ def _provenance(
     )  # fmt: skip
 
 
-def _footprint(grid: Grid) -> shapely.Geometry:
+def _footprint(grid: Grid) -> BaseGeometry:
     outline = shapely.segmentize(shapely.box(*grid.bounds), max_segment_length=5_000)
-    return shapely.geometry.shape(transform_geom(grid.crs, "EPSG:4326", shapely.geometry.mapping(outline)))
+    return shape(transform_geom(grid.crs, "EPSG:4326", mapping(outline)))

@@ -22,6 +22,7 @@ from affine import Affine
 
 from flows.facts import combined_observed
 from flows.progress import report
+from flows.scratch import reserve
 from flows.settings import ModelSettings
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Observed
 from modeling.bands import BandSet, band_set
@@ -133,9 +134,9 @@ def write_observed(scene: Scene, wanted: BandSet, probability: Path, path: Path,
     shape = scene.grid.shape_yx
 
     def mapped(name: str, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-        array: npt.NDArray[np.generic] = np.lib.format.open_memmap(
-            scratch / f"{name}.npy", mode="w+", dtype=np.dtype(dtype), shape=shape
-        )
+        path = scratch / f"{name}.npy"
+        array: npt.NDArray[np.generic] = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        reserve(path)
         return array
 
     arrays = {

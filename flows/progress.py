@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 LOG = logging.getLogger("quakeslide")
@@ -54,6 +55,14 @@ def report(stage: str, done: int, total: int, note: str = "") -> None:
     progress = Progress(stage, done, total, note)
     for listener in tuple(_listeners):
         listener(progress)
+
+
+@contextmanager
+def step(stage: str) -> Iterator[None]:
+    """Report a stage that cannot be counted: begun at the start of the block, done at its end."""
+    report(stage, 0, 1)
+    yield
+    report(stage, 1, 1)
 
 
 def throttled(listener: Listener, every_s: float) -> Listener:

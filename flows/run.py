@@ -17,6 +17,7 @@ from rich.table import Table
 from flows import progress
 from flows.facts import ReportFacts
 from flows.layout import FACTS
+from flows.preflight import require_services
 from flows.request import MapRequest
 from flows.settings import Settings
 
@@ -50,8 +51,11 @@ def shown_progress() -> Iterator[None]:
 
 
 def _print_line(report: progress.Progress) -> None:
+    if report.total == 1:
+        say(f"  {report.stage}{': done' if report.done else ' …'} {report.note}".rstrip())
+        return
     total = f"/{report.total}" if report.total else ""
-    CONSOLE.print(f"  {report.stage}: {report.done}{total} {report.note}".rstrip())
+    say(f"  {report.stage}: {report.done}{total} {report.note}".rstrip())
 
 
 def say(text: str) -> None:
@@ -60,10 +64,14 @@ def say(text: str) -> None:
 
 
 def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
-    """Run the flow for a request, copy the version to `out/<event>/v0001` and show what it says; returns the folder."""
+    """Run the flow for a request, copy the version to `out/<event>/v0001` and show what it says; returns the folder.
+
+    Raises `ServiceError` or `GeeError` naming a service that does not answer before anything is begun.
+    """
     from flows.copies import download_version
     from flows.map_event import bucket, map_event
 
+    require_services(settings, usgs=request.area_wkt is None or request.event_time is None)
     with shown_progress():
         publication = map_event(request)
         with bucket(settings) as store:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer
 
 from flows.errors import FlowError
 from flows.settings import Settings, load_settings
 from infra.local.recorded import iburi_catalogue
-from infra.local.stack import Endpoints, LocalStack, environment_of, running_stack
+from infra.local.stack import Endpoints, LocalStack, environment_of, prefect_server, running_stack
+
+DRAIN_S = 10
+"""How long Prefect may take to send its last logs before its server is stopped, in seconds."""
 
 
 def is_local(settings: Settings) -> bool:
@@ -26,20 +31,27 @@ def is_local(settings: Settings) -> bool:
 def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterator[Settings]:
     """The settings with which to reach the services, which are up inside the block.
 
-    In the cloud these are the given settings. Locally, a stack that is up in `local.home` is used, else one is started
-    and stopped again at the end. Raises `FlowError` for a folder of recorded data that holds nothing to serve.
+    In the cloud these are the given settings. Locally, a stack that is up in `local.home` is used, with a Prefect server
+    of its own when that stack has none; without a stack one is started and stopped again at the end. Raises `FlowError`
+    for a folder of recorded data that holds nothing to serve.
     """
     if not is_local(settings):
         yield settings
         return
     home = settings.local.home.resolve()
     found = running_stack(home)
-    if found is not None and (found.prefect_url or not prefect):
+    if found is not None:
         if data is not None:
             raise FlowError(
                 f"stand-ins are up in {home} already; stop them, or leave --data out to use what they serve"
             )
-        yield apply(environment_of(found))
+        with ExitStack() as own:
+            settings = apply(environment_of(found))
+            if prefect and not found.prefect_url:
+                folder = own.enter_context(TemporaryDirectory(prefix="prefect-", dir=home, ignore_cleanup_errors=True))
+                os.environ["PREFECT_API_URL"] = own.enter_context(prefect_server(Path(folder), _say))
+            own.callback(_drain_prefect)
+            yield settings
         return
     with started(settings, data, home, prefect=prefect) as stack:
         yield apply(stack.environment())
@@ -51,7 +63,21 @@ def started(settings: Settings, data: Path | None, home: Path, *, prefect: bool)
     folder = data if data is not None else (Path(settings.local.data) if settings.local.data else None)
     catalogues, usgs_folders = _sources(folder, home)
     with LocalStack(home, catalogues=catalogues, usgs_folders=usgs_folders, prefect=prefect, progress=_say) as stack:
-        yield stack
+        try:
+            yield stack
+        finally:
+            _drain_prefect()
+
+
+def _drain_prefect() -> None:
+    """Send what Prefect still holds back, logs and events: with the server gone it would try for a minute and more."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=DRAIN_S)
 
 
 def _sources(data: Path | None, home: Path) -> tuple[list[Path], list[Path]]:

@@ -1,4 +1,7 @@
-"""Every setting, once. Environment variables `QUAKESLIDE_<GROUP>__<FIELD>` override `quakeslide.toml`, which overrides these defaults."""
+"""Every setting, once.
+
+Environment variables `QUAKESLIDE_<GROUP>__<FIELD>` override `quakeslide.toml`, which overrides these defaults.
+"""
 
 from __future__ import annotations
 
@@ -100,6 +103,14 @@ class DaskSettings(_Group):
     threads: int = Field(8, ge=1, description="Threads of the cluster inside the process.")
 
 
+class WorkSettings(_Group):
+    """What a run needs of the machine that it runs on."""
+
+    scratch: str = Field(
+        "", description="Folder for files that a run needs while it works; empty for the system's temporary folder."
+    )
+
+
 class LocalSettings(_Group):
     """The stand-ins that are used when no Earth Engine project is set."""
 
@@ -114,14 +125,15 @@ class Settings(BaseSettings):
         env_prefix="QUAKESLIDE_", env_nested_delimiter="__", toml_file="quakeslide.toml", extra="forbid", frozen=True
     )
 
-    earthengine: EarthEngineSettings = EarthEngineSettings()  # type: ignore[call-arg]
-    storage: StorageSettings = StorageSettings()  # type: ignore[call-arg]
-    usgs: UsgsSettings = UsgsSettings()  # type: ignore[call-arg]
-    area: AreaSettings = AreaSettings()  # type: ignore[call-arg]
-    imagery: ImagerySettings = ImagerySettings()  # type: ignore[call-arg]
-    cube: CubeSettings = CubeSettings()  # type: ignore[call-arg]
-    model: ModelSettings = ModelSettings()  # type: ignore[call-arg]
-    dask: DaskSettings = DaskSettings()  # type: ignore[call-arg]
+    earthengine: EarthEngineSettings = EarthEngineSettings()
+    storage: StorageSettings = StorageSettings()
+    usgs: UsgsSettings = UsgsSettings()
+    area: AreaSettings = AreaSettings()
+    imagery: ImagerySettings = ImagerySettings()
+    cube: CubeSettings = CubeSettings()
+    model: ModelSettings = ModelSettings()
+    dask: DaskSettings = DaskSettings()
+    work: WorkSettings = WorkSettings()
     local: LocalSettings = LocalSettings()
     mode: Literal["auto", "local", "cloud"] = Field(
         "auto",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import ee
+import numpy as np
 import shapely
 from shapely.affinity import translate
 from shapely.geometry import LinearRing, Polygon, box, shape
@@ -254,15 +255,21 @@ def _share_covered(session: Session, asset_id: str, info: dict[str, Any], geomet
     if info["type"] == "IMAGE_COLLECTION":
         found = session.compute(ee.ImageCollection(asset_id).filterBounds(search_boxes(geometry)).size())
         return inside.area / area.area if found else 0.0
-    footprint = info.get("geometry")
-    if footprint and area.area > 0:
-        inside = _unwrapped_intersection(inside, shape(footprint))
+    outline = _outline(info)
+    if outline is not None:
+        inside = inside.intersection(shapely.union_all([translate(outline, turn) for turn in (0, 360)]))
     return inside.area / area.area if area.area > 0 else float(not inside.is_empty)
 
 
-def _unwrapped_intersection(area: BaseGeometry, footprint: BaseGeometry) -> BaseGeometry:
-    whole = footprint if footprint.is_valid else make_valid(footprint)
-    return area.intersection(shapely.union_all([translate(whole, turn) for turn in (0, 360)]))
+def _outline(info: dict[str, Any]) -> BaseGeometry | None:
+    """Where an image asset has data, None when it does not say or has no bounds."""
+    try:
+        outline = shape(info["geometry"])
+    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
+        return None
+    if outline.is_empty or not np.isfinite(outline.bounds).all():
+        return None
+    return outline if outline.is_valid else make_valid(outline)
 
 
 def _latitude(degrees: float) -> str:

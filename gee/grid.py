@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from pyproj import Transformer
-from rasterio.features import geometry_mask as rasterio_geometry_mask
 from shapely.geometry.base import BaseGeometry
 
 from gee.errors import GridError
@@ -138,14 +137,22 @@ def request_bytes(shape_yx: tuple[int, int], dtypes: Iterable[npt.DTypeLike]) ->
 
 def geometry_mask(grid: Grid, geometry_wgs84: BaseGeometry) -> npt.NDArray[np.bool_]:
     """Which pixels of the grid have their centre inside the area: bool (y, x)."""
+    area = to_grid_crs(geometry_wgs84, grid.crs)
     west, south, east, north = grid.bounds
-    margin = grid.pixel_m
-    # Rasterising a whole area for each tile would be slow; the margin keeps the cut away from every pixel centre.
-    near = shapely.clip_by_rect(
-        to_grid_crs(geometry_wgs84, grid.crs), west - margin, south - margin, east + margin, north + margin
-    )
-    polygons = [part for part in shapely.get_parts(near) if part.geom_type == "Polygon" and not part.is_empty]
-    if not polygons:
-        return np.zeros(grid.shape_yx, dtype=bool)
-    inside: npt.NDArray[np.bool_] = rasterio_geometry_mask(polygons, grid.shape_yx, grid.affine, invert=True)
+    if shapely.contains_properly(area, shapely.box(west, south, east, north)):
+        return np.ones(grid.shape_yx, dtype=bool)
+    margin = grid.pixel_m  # keeps the cut away from every pixel centre
+    near = shapely.clip_by_rect(area, west - margin, south - margin, east + margin, north + margin)
+    polygons = shapely.MultiPolygon([part for part in shapely.get_parts(near) if part.geom_type == "Polygon"])
+    # Not rasterised by GDAL: rasterio silences a warning while it does, in a way that threads disturb each other.
+    shapely.prepare(polygons)
+    inside: npt.NDArray[np.bool_] = shapely.contains_xy(polygons, *np.meshgrid(*pixel_centres(grid)))
     return inside
+
+
+def pixel_centres(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The coordinates x (width) and y (height) of the pixel centres, in metres."""
+    a, _, c, _, e, f = grid.transform
+    height, width = grid.shape_yx
+    columns, rows = np.arange(width, dtype=np.float64) + 0.5, np.arange(height, dtype=np.float64) + 0.5
+    return np.asarray(c + a * columns, np.float64), np.asarray(f + e * rows, np.float64)

@@ -16,6 +16,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from gee.chunks import ARRAYS, COMPRESSION_LEVEL, STACK, ArrayLayout
 from gee.errors import CubeError
+from gee.grid import pixel_centres
 from gee.plan import FORMAT, CubePlan
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Tile
 
@@ -115,13 +116,6 @@ def _coordinates(plan: CubePlan) -> dict[str, Any]:
         "units": ("band", text([layer.units for layer in plan.layers])),
         "spatial_ref": ((), np.int64(0), crs_attributes(plan.grid)),
     }
-
-
-def pixel_centres(grid: Grid) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The coordinates x and y of the pixel centres, in metres."""
-    a, _, c, _, e, f = grid.transform
-    height, width = grid.shape_yx
-    return c + a * (np.arange(width) + 0.5), f + e * (np.arange(height) + 0.5)
 
 
 def crs_attributes(grid: Grid) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Augmentation:
     blur_px: float = 0.7
     """Largest standard deviation of a Gaussian blur, in pixels."""
     snow: float = 0.12
-    """Share of phases that get patches of snow before the event (after it: a quarter of that)."""
+    """Share of phases that get white patches: snow, or cloud that the mask has missed."""
     gap: float = 0.08
     """Share of patches whose pre-event phase ends at a swath edge: beyond it nothing is known."""
     terrain_noise_deg: float = 1.5
@@ -79,10 +79,10 @@ def augment(
         stack = np.stack([layers[f"{band}_{phase}"] for band in present])
         stack = _resample(stack, rng, sizes)
         stack = _radiometry(stack, present, rng, sizes)
-        if rng.random() < (sizes.snow if phase == "pre" else sizes.snow / 4):
-            snow = _add_snow(stack, rng)
-            if phase == "post":
-                truth[snow] = IGNORE
+        if rng.random() < sizes.snow:
+            hidden = _add_snow(stack, rng)
+            if phase == "post":  # what is white is no landslide, and a landslide that it hides does not count
+                truth[hidden & (truth == 1)] = IGNORE
         layers |= {f"{band}_{phase}": stack[index] for index, band in enumerate(present)}
     if any(name.endswith("_pre") for name in layers) and rng.random() < sizes.gap:
         beyond = _half_plane(truth.shape, rng)
@@ -142,9 +142,19 @@ def _resample(stack: FloatArray, rng: np.random.Generator, sizes: Augmentation) 
         width = math.hypot(sigma, 0.35)
         kernel = np.exp(-0.5 * (at / width) ** 2)
         kernels.append((kernel / kernel.sum()).astype(np.float32))
-    rows = ndimage.correlate1d(stack, kernels[0], axis=1, mode="nearest")
-    moved: FloatArray = ndimage.correlate1d(rows, kernels[1], axis=2, mode="nearest")
-    return moved
+
+    def filtered(array: FloatArray) -> FloatArray:
+        rows = ndimage.correlate1d(array, kernels[0], axis=1, mode="nearest")
+        both: FloatArray = ndimage.correlate1d(rows, kernels[1], axis=2, mode="nearest")
+        return both
+
+    known = np.isfinite(stack)
+    if known.all():
+        return filtered(stack)
+    # Unknown pixels stay unknown and lend nothing to their neighbours.
+    weight = filtered(known.astype(np.float32))
+    mixed = filtered(np.where(known, stack, np.float32(0)))
+    return np.where(known, mixed / np.maximum(weight, np.float32(1e-3)), np.float32(np.nan))
 
 
 def _radiometry(stack: FloatArray, present: list[str], rng: np.random.Generator, sizes: Augmentation) -> FloatArray:
@@ -166,7 +176,7 @@ def _radiometry(stack: FloatArray, present: list[str], rng: np.random.Generator,
 
 
 def _add_snow(stack: FloatArray, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Bright smooth-edged patches in all bands, in place; returns where they hide the ground."""
+    """White smooth-edged patches in all bands, in place; returns where they hide the ground."""
     shape = stack.shape[1:]
     field = smooth_field(shape, rng, cells=int(rng.integers(6, 40)))
     cover = np.clip((field - rng.uniform(0.8, 2.0)) * 2 + 0.5, 0, 1)

@@ -91,6 +91,6 @@ def _channel(name: str, layers: Mapping[str, FloatArray]) -> FloatArray:
         return layers[name]
     nir, red = (layers[layer].astype(np.float32) for layer in _NDVI[name])
     total = nir + red
-    ndvi = np.divide(nir - red, total, out=np.zeros_like(total), where=total > 0)
+    ndvi: FloatArray = np.divide(nir - red, total, out=np.zeros_like(total), where=total > 0)
     ndvi[np.isnan(total)] = np.nan
     return ndvi

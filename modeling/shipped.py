@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from modeling import bands, simulate
 from modeling.augment import IGNORE
-from modeling.baseline import BASELINE_FILE, Baseline, load_baseline, save_baseline, tune_baseline
+from modeling.baseline import BASELINE_FILE, Baseline, save_baseline, tune_baseline
 from modeling.card import card_text
 from modeling.checkpoint import Progress
 from modeling.dataset import StoredRegion, open_region, store_region
@@ -44,9 +44,9 @@ DATES = (2, 4)
 """Acquisitions a phase, fewest and most."""
 
 RECIPES: Mapping[str, Settings] = {
-    "ten-band": Settings("ten-band", steps=3000),
-    "rgb-terrain": Settings("rgb-terrain", steps=2500),
-    "rgb": Settings("rgb", steps=2000),
+    "ten-band": Settings("ten-band", steps=2400),
+    "rgb-terrain": Settings("rgb-terrain", steps=2400),
+    "rgb": Settings("rgb", steps=1200),
 }
 
 _LIMITS = {
@@ -181,7 +181,10 @@ def with_card(
         "best_step": progress.best_step,
         "curve": [list(row) for row in progress.curve],
         "machine": f"{os.cpu_count()} CPU cores",
-        "command": f"python -m modeling.train --band-set {settings.band_set}",
+        "command": (
+            f"python -m modeling.train --band-set {settings.band_set} --steps {settings.steps}"
+            f" --threads {torch.get_num_threads()}"
+        ),
         "scores": scores,
         "limits": _LIMITS.get(settings.band_set, "") + " " + _COMMON_LIMITS,
     }
@@ -215,7 +218,8 @@ def make(
     """Train one model into `out` and write its card; returns the path of the weights.
 
     `work` keeps the simulated regions and the checkpoint: an interrupted run goes on from there. With `minutes` the
-    number of steps is what fits into that time here. The baseline is tuned first when `out` has none.
+    number of steps is what fits into that time here. The baseline is tuned on the
+    same training regions and stored beside it.
     """
     parts = {
         "training": regions_of(work / "regions", split.training, workers),
@@ -223,10 +227,8 @@ def make(
         "held out": regions_of(work / "regions", split.held_out, workers),
     }
     out.mkdir(parents=True, exist_ok=True)
-    baseline_file = out / BASELINE_FILE.name
-    if not baseline_file.is_file():
-        save_baseline(baseline_for(parts["training"]), baseline_file)
-    baseline = load_baseline(baseline_file)
+    baseline = baseline_for(parts["training"])
+    save_baseline(baseline, out / BASELINE_FILE.name)
     if minutes is not None:
         settings = replace(settings, steps=steps_for(minutes, settings, parts["training"], parts["validation"]))
     log.info("training %s: %d steps", settings.band_set, settings.steps)
@@ -248,7 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which.add_argument("--band-set", choices=tuple(RECIPES), help="train the model of one band set")
     parser.add_argument("--out", type=Path, default=WEIGHTS_FOLDER, help="where the weights go (default: the package)")
     parser.add_argument("--work", type=Path, default=Path(".quakeslide/training"), help="regions and checkpoints")
-    parser.add_argument("--minutes", type=float, help="train for about so long instead of the recipe's steps")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="instead of the recipe's steps")
+    length.add_argument("--minutes", type=float, help="about so long instead of the recipe's steps")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads, and processes that simulate")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -257,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for band_set in RECIPES if options.all else (options.band_set,):
             make(
-                RECIPES[band_set],
+                replace(RECIPES[band_set], steps=options.steps or RECIPES[band_set].steps),
                 shipped_split(),
                 out=options.out,
                 work=options.work,

@@ -46,8 +46,7 @@ def source() -> Iterator[tuple[PixelServer, Session]]:
 def earth(source: tuple[PixelServer, Session]) -> tuple[PixelServer, Session]:
     """The server with nothing asked and nothing planted."""
     fake, session = source
-    fake.asked.clear()
-    fake.faults.clear()
+    fake.reset()
     return fake, session
 
 

@@ -45,12 +45,19 @@ def known_pixels(grid: Grid) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-@pytest.fixture
-def server() -> Iterator[tuple[PixelServer, Session]]:
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[PixelServer, Session]]:
     """A server of known pixels and a session on it that does not wait long."""
     fake = PixelServer(known_pixels)
     with serve(fake.app) as url, connect(config(url)) as session:
         yield fake, session
+
+
+@pytest.fixture
+def server(running: tuple[PixelServer, Session]) -> tuple[PixelServer, Session]:
+    """The same with nothing asked and nothing planted."""
+    running[0].reset()
+    return running
 
 
 def config(url: str, **changes: Any) -> SessionConfig:

@@ -16,7 +16,7 @@ from pyproj import Transformer
 from shapely.geometry import box
 
 from gee.catalog import DemChoice
-from gee.layout import pixel_centres
+from gee.grid import pixel_centres
 from gee.pixels import fetch_pixels
 from gee.session import Session, open_session
 from gee.terrain import LAYERS, NODATA, coarse_terrain, terrain_image

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ import httpx
 import numpy as np
 import pytest
 import rasterio
-from fakes.servers import serve, serve_process
+from fakes.servers import HTTP, serve, serve_process
 
 from infra.local.storage import create_app
 from infra.local.storage.media import byte_range
@@ -55,20 +56,20 @@ HOSTILE_NAMES = [
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     with serve(create_app(tmp_path / "store")) as address:
-        assert httpx.post(f"{address}/storage/v1/b", params={"project": "local"}, json={"name": BUCKET}).is_success
+        assert HTTP.post(f"{address}/storage/v1/b", params={"project": "local"}, json={"name": BUCKET}).is_success
         yield address
 
 
 @pytest.fixture
 def fs(url: str) -> Any:
-    import gcsfs  # noqa: PLC0415 - reads the environment set above when it is imported
+    import gcsfs
 
     return gcsfs.GCSFileSystem(token="anon", endpoint_url=url, project="local", use_listings_cache=False)
 
 
 def put(url: str, name: str, content: bytes, **query: str) -> httpx.Response:
     query = {"uploadType": "media", "name": name, **query}
-    return httpx.post(f"{url}/upload/storage/v1/b/{BUCKET}/o", params=query, content=content)
+    return HTTP.post(f"{url}/upload/storage/v1/b/{BUCKET}/o", params=query, content=content)
 
 
 def at(url: str, name: str) -> str:
@@ -76,11 +77,11 @@ def at(url: str, name: str) -> str:
 
 
 def content(url: str, name: str, **headers: str) -> httpx.Response:
-    return httpx.get(at(url, name), params={"alt": "media"}, headers=headers)
+    return HTTP.get(at(url, name), params={"alt": "media"}, headers=headers)
 
 
 def listed(url: str, **query: str) -> dict[str, Any]:
-    return dict(httpx.get(f"{url}/storage/v1/b/{BUCKET}/o", params=query).raise_for_status().json())
+    return dict(HTTP.get(f"{url}/storage/v1/b/{BUCKET}/o", params=query).raise_for_status().json())
 
 
 # ---- gcsfs
@@ -135,8 +136,8 @@ def test_gcsfs_keeps_its_own_metadata(fs: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 def test_a_sharded_zarr_v3_array_comes_back(url: str, fs: Any) -> None:
-    import zarr  # noqa: PLC0415 - after gcsfs
-    from zarr.storage import FsspecStore  # noqa: PLC0415
+    import zarr
+    from zarr.storage import FsspecStore
 
     options = {"token": "anon", "endpoint_url": url, "project": "local", "use_listings_cache": False}
     store = FsspecStore.from_url(f"gs://{BUCKET}/cube.zarr", storage_options=options)
@@ -148,7 +149,7 @@ def test_a_sharded_zarr_v3_array_comes_back(url: str, fs: Any) -> None:
     again = zarr.open_group(store, mode="r")["stack"]
     np.testing.assert_array_equal(again[:, 60:70, 120:200], values[:, 60:70, 120:200])
     np.testing.assert_array_equal(again[:], values)
-    requests = httpx.get(f"{url}/_standin/log").json()["requests"]
+    requests = HTTP.get(f"{url}/_standin/log").json()["requests"]
     assert any(r["range"].startswith("bytes=-") and r["status"] == 206 for r in requests), (
         "no suffix range was asked for"
     )
@@ -160,7 +161,7 @@ def test_a_sharded_zarr_v3_array_comes_back(url: str, fs: Any) -> None:
 @pytest.fixture
 def gdal(tmp_path: Path) -> Iterator[str]:
     with serve_process("infra.local.storage", "--root", str(tmp_path / "store")) as url:
-        httpx.post(f"{url}/storage/v1/b", json={"name": BUCKET})
+        HTTP.post(f"{url}/storage/v1/b", json={"name": BUCKET})
         options = {
             "CPL_GS_ENDPOINT": f"{url}/",
             "GS_NO_SIGN_REQUEST": "YES",
@@ -179,12 +180,12 @@ def test_gdal_reads_a_window_of_a_cog_without_the_rest(gdal: str, tmp_path: Path
         target.write(values, 1)
     cog = (tmp_path / "c.tif").read_bytes()
     assert put(gdal, "cogs/c.tif", cog).is_success
-    httpx.delete(f"{gdal}/_standin/log")
+    HTTP.delete(f"{gdal}/_standin/log")
 
     with rasterio.open(f"/vsigs/{BUCKET}/cogs/c.tif", driver="GTiff") as source:
         window = source.read(1, window=((0, 100), (0, 100)))
     np.testing.assert_array_equal(window, values[:100, :100])
-    sent = sum(r["bytes_out"] for r in httpx.get(f"{gdal}/_standin/log").json()["requests"] if r["method"] == "GET")
+    sent = sum(r["bytes_out"] for r in HTTP.get(f"{gdal}/_standin/log").json()["requests"] if r["method"] == "GET")
     assert 0 < sent < len(cog) / 2
 
 
@@ -206,8 +207,8 @@ def test_gdal_writes_to_the_bucket(gdal: str) -> None:
 
 def test_the_official_client_uploads_checks_and_batches(url: str) -> None:
     storage = pytest.importorskip("google.cloud.storage", reason="google-cloud-storage is not installed")
-    from google.api_core.exceptions import NotFound, PreconditionFailed  # noqa: PLC0415
-    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
+    from google.api_core.exceptions import NotFound, PreconditionFailed
+    from google.auth.credentials import AnonymousCredentials
 
     client = storage.Client(project="p", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
     bucket = client.bucket(BUCKET)
@@ -253,13 +254,13 @@ def test_one_of_many_simultaneous_conditional_writers_wins(url: str) -> None:
 
 def test_metageneration_and_not_match(url: str) -> None:
     meta = put(url, "o", b"x").json()
-    patched = httpx.patch(at(url, "o"), json={"metadata": {"k": "v"}}, params={"ifMetagenerationMatch": "1"}).json()
+    patched = HTTP.patch(at(url, "o"), json={"metadata": {"k": "v"}}, params={"ifMetagenerationMatch": "1"}).json()
     assert (patched["metageneration"], patched["generation"]) == ("2", meta["generation"])
     assert patched["etag"] != meta["etag"]
-    assert httpx.patch(at(url, "o"), json={}, params={"ifMetagenerationMatch": "1"}).status_code == 412
-    assert httpx.get(at(url, "o"), params={"ifGenerationNotMatch": meta["generation"]}).status_code == 304
-    assert httpx.delete(at(url, "o"), params={"ifGenerationMatch": "1"}).status_code == 412
-    assert httpx.delete(at(url, "o"), params={"ifGenerationMatch": meta["generation"]}).status_code == 204
+    assert HTTP.patch(at(url, "o"), json={}, params={"ifMetagenerationMatch": "1"}).status_code == 412
+    assert HTTP.get(at(url, "o"), params={"ifGenerationNotMatch": meta["generation"]}).status_code == 304
+    assert HTTP.delete(at(url, "o"), params={"ifGenerationMatch": "1"}).status_code == 412
+    assert HTTP.delete(at(url, "o"), params={"ifGenerationMatch": meta["generation"]}).status_code == 204
     assert put(url, "o", b"y", ifGenerationNotMatch="0").status_code == 412
     assert put(url, "o", b"y", ifGenerationMatch="soon").status_code == 400
 
@@ -268,12 +269,12 @@ def test_copies_and_moves_keep_to_their_conditions(url: str) -> None:
     source = put(url, "s", b"source").json()
     put(url, "t", b"target")
     rewrite = f"{at(url, 's')}/rewriteTo/b/{BUCKET}/o/t"
-    assert httpx.post(rewrite, params={"ifGenerationMatch": "0"}).status_code == 412
-    assert httpx.post(rewrite, params={"ifSourceGenerationMatch": "1"}).status_code == 412
+    assert HTTP.post(rewrite, params={"ifGenerationMatch": "0"}).status_code == 412
+    assert HTTP.post(rewrite, params={"ifSourceGenerationMatch": "1"}).status_code == 412
     assert content(url, "t").content == b"target"
-    done = httpx.post(rewrite, params={"ifSourceGenerationMatch": source["generation"]}).json()
+    done = HTTP.post(rewrite, params={"ifSourceGenerationMatch": source["generation"]}).json()
     assert (done["done"], done["resource"]["md5Hash"]) == (True, source["md5Hash"])
-    assert httpx.post(f"{at(url, 's')}/moveTo/o/u", params={"ifGenerationMatch": "0"}).is_success
+    assert HTTP.post(f"{at(url, 's')}/moveTo/o/u", params={"ifGenerationMatch": "0"}).is_success
     assert content(url, "s").status_code == 404
     assert content(url, "u").content == content(url, "t").content == b"source"
 
@@ -285,10 +286,10 @@ def test_wrong_checksums_are_refused(url: str) -> None:
     upload = f"{url}/upload/storage/v1/b/{BUCKET}/o?uploadType=multipart"
     kind = {"content-type": "multipart/related; boundary=x"}
     wrong, right = (base64.b64encode(hashlib.md5(text).digest()) for text in (b"other", b"data"))
-    assert httpx.post(upload, content=body % wrong, headers=kind).status_code == 400
+    assert HTTP.post(upload, content=body % wrong, headers=kind).status_code == 400
     assert content(url, "c").status_code == 404
-    assert httpx.post(upload, content=body % right, headers=kind).status_code == 200
-    assert httpx.post(upload, content=(body % right)[:-6], headers=kind).status_code == 400
+    assert HTTP.post(upload, content=body % right, headers=kind).status_code == 200
+    assert HTTP.post(upload, content=(body % right)[:-6], headers=kind).status_code == 400
 
 
 # ---- ranges and headers
@@ -326,16 +327,16 @@ def test_a_range_outside_the_content_is_refused(header: str, size: int) -> None:
 def test_media_carries_ranges_validators_and_hashes(url: str, path: str) -> None:
     meta = put(url, "r", b"0123456789").json()
     address = url + path.format(b=BUCKET)
-    part = httpx.get(address, headers={"Range": "bytes=-4"})
+    part = HTTP.get(address, headers={"Range": "bytes=-4"})
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"6789", "bytes 6-9/10")
     assert part.headers["x-goog-generation"] == meta["generation"]
     assert f"md5={meta['md5Hash']}" in part.headers["x-goog-hash"]
     assert "last-modified" in part.headers
-    head = httpx.head(address)
+    head = HTTP.head(address)
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
-    assert httpx.get(address, headers={"If-None-Match": head.headers["etag"]}).status_code == 304
-    assert httpx.get(address, headers={"If-Match": '"other"'}).status_code == 412
-    assert httpx.get(address, headers={"Range": "bytes=10-"}).status_code == 416
+    assert HTTP.get(address, headers={"If-None-Match": head.headers["etag"]}).status_code == 304
+    assert HTTP.get(address, headers={"If-Match": '"other"'}).status_code == 412
+    assert HTTP.get(address, headers={"Range": "bytes=10-"}).status_code == 416
 
 
 def test_a_large_object_is_streamed_whole_and_in_part(url: str) -> None:
@@ -368,20 +369,20 @@ def test_listing_folds_by_delimiter_and_pages_through_everything(url: str) -> No
             break
     assert seen == ["a", "b!", "b/", "c/", "d"]
     assert [i["name"] for i in listed(url, startOffset="b/2", endOffset="c/z")["items"]] == ["b/2/x", "b/2/y"]
-    assert httpx.get(f"{url}/storage/v1/b/{BUCKET}/o", params={"pageToken": "!"}).status_code == 400
+    assert HTTP.get(f"{url}/storage/v1/b/{BUCKET}/o", params={"pageToken": "!"}).status_code == 400
 
 
 def test_the_xml_listing_says_the_same(url: str) -> None:
-    from xml.etree import ElementTree  # noqa: PLC0415 - reads our own server's answer
+    from xml.etree import ElementTree
 
     for name in ("a", "b/1", "b/2"):
         put(url, name, b"xy")
-    text = httpx.get(f"{url}/{BUCKET}", params={"list-type": "2", "delimiter": "/", "max-keys": "1"}).text
+    text = HTTP.get(f"{url}/{BUCKET}", params={"list-type": "2", "delimiter": "/", "max-keys": "1"}).text
     root = ElementTree.fromstring(text)
     space = {"s": "http://doc.s3.amazonaws.com/2006-03-01"}
     assert [n.text for n in root.findall("s:Contents/s:Key", space)] == ["a"]
     token = root.findtext("s:NextContinuationToken", namespaces=space)
-    text = httpx.get(
+    text = HTTP.get(
         f"{url}/{BUCKET}", params={"list-type": "2", "delimiter": "/", "continuation-token": token or ""}
     ).text
     assert [n.text for n in ElementTree.fromstring(text).findall("s:CommonPrefixes/s:Prefix", space)] == ["b/"]
@@ -393,7 +394,7 @@ def test_the_xml_listing_says_the_same(url: str) -> None:
 def test_hostile_names_stay_inside_the_store(tmp_path: Path) -> None:
     root = tmp_path / "deep" / "store"
     with serve(create_app(root)) as url:
-        httpx.post(f"{url}/storage/v1/b", json={"name": BUCKET})
+        HTTP.post(f"{url}/storage/v1/b", json={"name": BUCKET})
         for name in HOSTILE_NAMES:
             assert put(url, name, name.encode()).is_success, name
         for name in HOSTILE_NAMES:
@@ -411,21 +412,21 @@ def test_impossible_names_are_refused(url: str, name: str) -> None:
 
 @pytest.mark.parametrize("bucket", ["..", "storage", "A", "x", "a/b", ""])
 def test_impossible_buckets_are_refused(url: str, bucket: str) -> None:
-    assert httpx.post(f"{url}/storage/v1/b", json={"name": bucket}).status_code == 400
+    assert HTTP.post(f"{url}/storage/v1/b", json={"name": bucket}).status_code == 400
 
 
 def test_a_foreign_host_header_is_refused(url: str) -> None:
-    assert httpx.get(f"{url}/storage/v1/b", headers={"Host": "evil.example:80"}).status_code == 403
+    assert HTTP.get(f"{url}/storage/v1/b", headers={"Host": "evil.example:80"}).status_code == 403
 
 
 def test_unknown_buckets_and_objects_are_404_in_both_styles(url: str) -> None:
-    answer = httpx.get(f"{url}/storage/v1/b/nobody/o")
+    answer = HTTP.get(f"{url}/storage/v1/b/nobody/o")
     assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (404, "notFound")
-    assert "<Code>NoSuchKey</Code>" in httpx.get(f"{url}/{BUCKET}/none").text
-    assert "<Code>NoSuchBucket</Code>" in httpx.get(f"{url}/nobody/none").text
-    assert httpx.delete(f"{url}/storage/v1/b/nobody").status_code == 404
+    assert "<Code>NoSuchKey</Code>" in HTTP.get(f"{url}/{BUCKET}/none").text
+    assert "<Code>NoSuchBucket</Code>" in HTTP.get(f"{url}/nobody/none").text
+    assert HTTP.delete(f"{url}/storage/v1/b/nobody").status_code == 404
     put(url, "x", b"")
-    assert httpx.delete(f"{url}/storage/v1/b/{BUCKET}").status_code == 409
+    assert HTTP.delete(f"{url}/storage/v1/b/{BUCKET}").status_code == 409
 
 
 # ---- uploads in several requests
@@ -433,41 +434,55 @@ def test_unknown_buckets_and_objects_are_404_in_both_styles(url: str) -> None:
 
 def start_resumable(url: str, name: str) -> str:
     query = {"uploadType": "resumable", "name": name}
-    return httpx.post(f"{url}/upload/storage/v1/b/{BUCKET}/o", params=query, json={}).headers["location"]
+    return HTTP.post(f"{url}/upload/storage/v1/b/{BUCKET}/o", params=query, json={}).headers["location"]
 
 
 def test_a_resumable_upload_keeps_whole_chunks_and_skips_what_it_has(url: str) -> None:
     data = random.Random(3).randbytes(600_000)
     session = start_resumable(url, "res")
-    answer = httpx.put(session, content=data[:300_000], headers={"Content-Range": "bytes 0-299999/*"})
+    answer = HTTP.put(session, content=data[:300_000], headers={"Content-Range": "bytes 0-299999/*"})
     assert (answer.status_code, answer.headers["range"]) == (308, "bytes=0-262143")
-    assert httpx.put(session, content=b"", headers={"Content-Range": "bytes */*"}).headers["range"] == "bytes=0-262143"
-    assert httpx.put(session, content=b"x", headers={"Content-Range": "bytes 400000-400000/*"}).status_code == 400
+    assert HTTP.put(session, content=b"", headers={"Content-Range": "bytes */*"}).headers["range"] == "bytes=0-262143"
+    assert HTTP.put(session, content=b"x", headers={"Content-Range": "bytes 400000-400000/*"}).status_code == 400
     assert content(url, "res").status_code == 404
-    answer = httpx.put(session, content=data[200_000:], headers={"Content-Range": "bytes 200000-599999/600000"})
+    answer = HTTP.put(session, content=data[200_000:], headers={"Content-Range": "bytes 200000-599999/600000"})
     assert answer.json()["size"] == "600000"
-    again = httpx.put(session, content=b"", headers={"Content-Range": "bytes */600000"})
+    again = HTTP.put(session, content=b"", headers={"Content-Range": "bytes */600000"})
     assert again.json()["generation"] == answer.json()["generation"]
     assert content(url, "res").content == data
 
 
 def test_a_cancelled_upload_is_gone(url: str) -> None:
     session = start_resumable(url, "gone")
-    assert httpx.delete(session).status_code == 499
-    assert httpx.put(session, content=b"x").status_code == 404
+    assert HTTP.delete(session).status_code == 499
+    assert HTTP.put(session, content=b"x").status_code == 404
 
 
 def test_an_xml_multipart_upload(url: str) -> None:
     address = f"{url}/{BUCKET}/mp"
-    upload_id = httpx.post(f"{address}?uploads").text.split("<UploadId>")[1].split("<")[0]
+    upload_id = HTTP.post(f"{address}?uploads").text.split("<UploadId>")[1].split("<")[0]
     for number, text in ((2, b"world"), (1, b"hello ")):
-        httpx.put(address, params={"partNumber": number, "uploadId": upload_id}, content=text).raise_for_status()
+        HTTP.put(address, params={"partNumber": number, "uploadId": upload_id}, content=text).raise_for_status()
     parts = "".join(f"<Part><PartNumber>{n}</PartNumber></Part>" for n in (1, 2, 3))
     body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
-    assert httpx.post(address, params={"uploadId": upload_id}, content=body).status_code == 400
+    assert HTTP.post(address, params={"uploadId": upload_id}, content=body).status_code == 400
     body = body.replace("<Part><PartNumber>3</PartNumber></Part>", "")
-    assert httpx.post(address, params={"uploadId": upload_id}, content=body).is_success
-    assert httpx.get(address).content == b"hello world"
+    assert HTTP.post(address, params={"uploadId": upload_id}, content=body).is_success
+    assert HTTP.get(address).content == b"hello world"
+
+
+def test_a_client_that_goes_away_in_mid_upload_leaves_nothing(url: str, tmp_path: Path) -> None:
+    put(url, "partial", b"before")
+    with socket.create_connection((httpx.URL(url).host, httpx.URL(url).port or 0)) as client:
+        head = f"POST /upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=partial HTTP/1.1\r\n"
+        client.sendall(f"{head}Host: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n".encode() + b"x" * 300_000)
+        time.sleep(0.2)
+        assert len(list((tmp_path / "store" / "blobs").iterdir())) == 2, "the upload is under way"
+    deadline = time.monotonic() + 10
+    while len(list((tmp_path / "store" / "blobs").iterdir())) > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(list((tmp_path / "store" / "blobs").iterdir())) == 1
+    assert content(url, "partial").content == b"before"
 
 
 # ---- being killed
@@ -507,10 +522,10 @@ def test_a_kill_loses_nothing_acknowledged_and_shows_nothing_half(tmp_path: Path
     acknowledged: dict[str, bytes] = {}
     for round_number in range(2):
         server = Server(tmp_path)
-        httpx.post(f"{server.url}/storage/v1/b", json={"name": BUCKET})
+        HTTP.post(f"{server.url}/storage/v1/b", json={"name": BUCKET})
         session = start_resumable(server.url, f"resumed-{round_number}")
         half = {"Content-Range": "bytes 0-524287/524289"}
-        assert httpx.put(session, content=b"r" * 524_288, headers=half).status_code == 308
+        assert HTTP.put(session, content=b"r" * 524_288, headers=half).status_code == 308
         stop = threading.Event()
         pending: dict[int, tuple[str, bytes]] = {}
 
@@ -534,7 +549,7 @@ def test_a_kill_loses_nothing_acknowledged_and_shows_nothing_half(tmp_path: Path
             assert found in (acknowledged.get(item["name"]), in_doubt.get(item["name"]))
             acknowledged[item["name"]] = found
         session = session.replace(session.split("/upload")[0], server.url)
-        rest = httpx.put(session, content=b"r", headers={"Content-Range": "bytes 524288-524288/524289"})
+        rest = HTTP.put(session, content=b"r", headers={"Content-Range": "bytes 524288-524288/524289"})
         assert rest.json()["size"] == "524289"
         assert len(list((tmp_path / "blobs").iterdir())) == len(listed(server.url)["items"])
         server.end(signal.SIGTERM)
@@ -559,21 +574,21 @@ def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
 def test_planted_faults_hit_the_requests_they_name_and_are_logged(url: str) -> None:
     put(url, "f", b"0123456789")
     fault = {"match": "/o/f$", "method": "GET", "status": 503, "count": 2, "headers": {"Retry-After": "1"}}
-    assert httpx.post(f"{url}/_standin/faults", json=fault).status_code == 204
+    assert HTTP.post(f"{url}/_standin/faults", json=fault).status_code == 204
     assert [content(url, "f").status_code for _ in range(3)] == [503, 503, 200]
-    httpx.post(f"{url}/_standin/faults", json={"match": "/o/f$", "cut_after": 4, "skip": 1, "delay_s": 0.05})
+    HTTP.post(f"{url}/_standin/faults", json={"match": "/o/f$", "cut_after": 4, "skip": 1, "delay_s": 0.05})
     assert content(url, "f").is_success
     with pytest.raises(httpx.RemoteProtocolError):
         content(url, "f")
-    entries = [e for e in httpx.get(f"{url}/_standin/log").json()["requests"] if e["path"].endswith("/o/f")]
+    entries = [e for e in HTTP.get(f"{url}/_standin/log").json()["requests"] if e["path"].endswith("/o/f")]
     assert [e["fault"] for e in entries] == [True, True, False, False, True]
     assert [e["status"] for e in entries] == [503, 503, 200, 200, 200]
-    assert httpx.post(f"{url}/_standin/faults", json={"match": "("}).status_code == 400
-    assert httpx.post(f"{url}/_standin/faults", json={"statsu": 1, "match": "x"}).status_code == 400
+    assert HTTP.post(f"{url}/_standin/faults", json={"match": "("}).status_code == 400
+    assert HTTP.post(f"{url}/_standin/faults", json={"statsu": 1, "match": "x"}).status_code == 400
 
 
 def test_a_full_disk_is_said_in_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.local.storage.blobs import BlobWriter  # noqa: PLC0415
+    from infra.local.storage.blobs import BlobWriter
 
     def full(self: BlobWriter, data: bytes) -> None:
         raise OSError(28, "No space left on device")

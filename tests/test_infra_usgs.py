@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
-from fakes.servers import serve
+from fakes.servers import HTTP, serve
 
 from infra.local.usgs import create_app, play_event
 from infra.local.usgs.book import BookError, EventBook
@@ -54,19 +54,19 @@ def url(start: Callable[..., str]) -> str:
 
 def set_clock(url: str, milliseconds: float) -> None:
     now = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).isoformat()
-    httpx.post(f"{url}/_standin/clock", json={"now": now}).raise_for_status()
+    HTTP.post(f"{url}/_standin/clock", json={"now": now}).raise_for_status()
 
 
 def feed(url: str, name: str = "all_day", **headers: str) -> httpx.Response:
-    return httpx.get(f"{url}/earthquakes/feed/v1.0/summary/{name}.geojson", headers=headers)
+    return HTTP.get(f"{url}/earthquakes/feed/v1.0/summary/{name}.geojson", headers=headers)
 
 
 def query(url: str, **parameters: Any) -> httpx.Response:
-    return httpx.get(f"{url}/fdsnws/event/1/query", params={"format": "geojson", **parameters})
+    return HTTP.get(f"{url}/fdsnws/event/1/query", params={"format": "geojson", **parameters})
 
 
 def post(url: str, detail: dict[str, Any], contents: dict[str, Any] | None = None) -> httpx.Response:
-    return httpx.post(f"{url}/_standin/events", json={"detail": detail, "contents": contents or {}})
+    return HTTP.post(f"{url}/_standin/events", json={"detail": detail, "contents": contents or {}})
 
 
 def ids(response: httpx.Response) -> list[str]:
@@ -88,7 +88,7 @@ def test_recorded_searches_find_the_recorded_events_in_the_recorded_order(
             continue
         recorded = json.loads((shared_data / "usgs" / row["file"]).read_text())
         parts = urlsplit(row["url"])
-        answer = httpx.get(url + parts.path, params=parse_qsl(parts.query)).raise_for_status().json()
+        answer = HTTP.get(url + parts.path, params=parse_qsl(parts.query)).raise_for_status().json()
         if "features" in recorded:
             assert [f["id"] for f in answer["features"]] == [f["id"] for f in recorded["features"]], row["url"]
             assert answer["metadata"]["count"] == recorded["metadata"]["count"]
@@ -128,9 +128,9 @@ def test_iburi_is_found_by_every_id_with_its_product_versions(shared_data: Path,
     assert all(address.startswith(f"{url}/product/") for address in addresses)
     exposure = next(a for a in addresses if a.endswith("json/exposures.json"))
     recorded = shared_data / "usgs/products/losspager__us2000h8ty__us__1541539345392__json__exposures.json"
-    assert httpx.get(exposure).content == recorded.read_bytes()
+    assert HTTP.get(exposure).content == recorded.read_bytes()
     grid = current["shakemap"][0]["contents"]["download/grid.xml"]["url"]
-    assert httpx.get(grid).status_code == 404, "a content that was not recorded is not there"
+    assert HTTP.get(grid).status_code == 404, "a content that was not recorded is not there"
 
 
 # ---- feeds
@@ -150,7 +150,7 @@ def test_feeds_select_by_age_magnitude_and_significance(url: str) -> None:
     assert feed(url, "all_year").status_code == 404
     feature = feed(url).json()["features"][0]
     assert "products" not in feature["properties"]
-    assert httpx.get(feature["properties"]["detail"]).json()["properties"]["products"]["shakemap"]
+    assert HTTP.get(feature["properties"]["detail"]).json()["properties"]["products"]["shakemap"]
 
 
 def test_an_unchanged_feed_answers_304_and_a_changed_one_does_not(url: str) -> None:
@@ -188,12 +188,12 @@ def test_a_new_preferred_id_leaves_the_old_one_as_alias(url: str) -> None:
 
 def test_a_deleted_event_leaves_the_feeds_and_is_a_conflict_by_id(url: str) -> None:
     post(url, quake())
-    assert httpx.delete(f"{url}/_standin/events/simq1").status_code == 200
+    assert HTTP.delete(f"{url}/_standin/events/simq1").status_code == 200
     assert ids(feed(url)) == []
     assert ids(query(url, starttime="2023-01-01")) == []
     assert query(url, eventid="simq1").status_code == 409
     assert query(url, eventid="simq1", includedeleted="true").json()["properties"]["status"] == "deleted"
-    assert httpx.delete(f"{url}/_standin/events/nobody").status_code == 404
+    assert HTTP.delete(f"{url}/_standin/events/nobody").status_code == 404
 
 
 def test_a_withdrawn_product_is_shown_only_on_request(url: str) -> None:
@@ -211,13 +211,13 @@ def test_what_was_played_survives_a_restart(start: Callable[..., str]) -> None:
     post(first, quake("old1", updated=T0 + 1))
     post(first, quake("new1", updated=T0 + 2, ids=",new1,old1,"), {CONTENT: {"text": "<grid>"}})
     post(first, quake("dead"))
-    httpx.delete(f"{first}/_standin/events/dead")
+    HTTP.delete(f"{first}/_standin/events/dead")
     second = start()
-    assert httpx.get(f"{first}/_standin/events").json() == httpx.get(f"{second}/_standin/events").json()
+    assert HTTP.get(f"{first}/_standin/events").json() == HTTP.get(f"{second}/_standin/events").json()
     detail = query(second, eventid="old1").json()
     address = detail["properties"]["products"]["shakemap"][0]["contents"]["download/grid.xml"]["url"]
     assert address.startswith(second)
-    assert httpx.get(address).text == "<grid>"
+    assert HTTP.get(address).text == "<grid>"
 
 
 def test_play_event_sends_a_folder_s_event_with_its_contents(url: str, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_play_event_sends_a_folder_s_event_with_its_contents(url: str, tmp_path:
     assert ids(feed(url)) == []
     assert play_event(url, folder, "simq1") == "simq1"
     assert ids(feed(url)) == ["simq1"]
-    assert httpx.get(url + CONTENT).text == "<grid>"
+    assert HTTP.get(url + CONTENT).text == "<grid>"
 
 
 # ---- searches
@@ -247,14 +247,14 @@ def test_search_by_box_circle_order_and_page(url: str) -> None:
     assert ids(query(url, **wide, latitude=42.7, longitude=180, maxradiuskm=100)) == ["e1x", "e0x"]
     assert ids(query(url, **wide, minmagnitude=6, maxmagnitude=6.5)) == ["e1x"]
     assert ids(query(url, **wide, mindepth=100)) == []
-    count = httpx.get(f"{url}/fdsnws/event/1/count", params={**wide, "minmagnitude": 6})
+    count = HTTP.get(f"{url}/fdsnws/event/1/count", params={**wide, "minmagnitude": 6})
     assert count.text == "2"
 
 
 def test_an_unknown_event_is_404_with_a_text_that_says_so(url: str) -> None:
     answer = query(url, eventid="us00000000")
     assert (answer.status_code, answer.text.splitlines()[0]) == (404, "Error 404: Not Found")
-    assert httpx.get(f"{url}/earthquakes/feed/v1.0/detail/us00000000.geojson").status_code == 404
+    assert HTTP.get(f"{url}/earthquakes/feed/v1.0/detail/us00000000.geojson").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,8 @@ def test_times_without_a_zone_are_utc() -> None:
     ],
 )
 def test_bad_events_are_refused(url: str, body: bytes) -> None:
-    assert httpx.post(f"{url}/_standin/events", content=body).status_code in (400, 409)
-    assert httpx.get(f"{url}/_standin/events").json() == {"events": []}
+    assert HTTP.post(f"{url}/_standin/events", content=body).status_code in (400, 409)
+    assert HTTP.get(f"{url}/_standin/events").json() == {"events": []}
 
 
 def test_an_index_cannot_reach_outside_its_folder(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -191,6 +191,23 @@ class LocalStack:
             environment={**os.environ, **_no_proxy()},
             health_path=_HEALTH[name],
         )
+
+
+@contextlib.contextmanager
+def prefect_server(home: Path, progress: Callable[[str], None] = lambda _: None) -> Iterator[str]:
+    """A Prefect server alone, with its database in `home`/prefect, up inside the block; yields the address of its API.
+
+    Raises `StackError` with the end of its log when it does not come up.
+    """
+    service = _prefect(home.resolve())
+    try:
+        service.start()
+        start_together([service], START_DEADLINE_S, progress)
+        yield f"{service.url}/api"
+    except ServiceStartError as error:
+        raise StackError(str(error)) from None
+    finally:
+        service.stop()
 
 
 def _prefect(home: Path) -> Service:

@@ -1,4 +1,7 @@
-"""Clouds, their shadows, and the imperfect score by which a user tells them from clear ground."""
+"""Clouds, their shadows, and the imperfect score by which a user tells them from clear ground.
+
+Clouds are a smooth random field cut at a level, all at one height above level ground, seen from straight above.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,11 @@ class Clouds:
 
 
 def make_clouds(rng: np.random.Generator, shape_yx: tuple[int, int], cover: float, sun: Sun, pixel_m: float) -> Clouds:
-    """Cumulus over about `cover` of the region, a veil of thin cloud, and shadows displaced by the sun's direction."""
+    """Cumulus over about `cover` (0 to 1) of the region, and their shadows; in half the passes a veil of thin cloud.
+
+    The clouds of one pass hang 600 to 2500 m above ground: shadows fall away from the sun by height times tan(zenith),
+    6 km at most. The veil throws no shadow.
+    """
     if cover < 0.005:
         clear = np.zeros(shape_yx, np.float32)
         return Clouds(clear, clear, np.clip(1 - 0.03 * np.abs(fractal(rng, shape_yx, 20, 3)), 0, 1))
@@ -62,7 +69,7 @@ def make_clouds(rng: np.random.Generator, shape_yx: tuple[int, int], cover: floa
 
 
 def seen_through(clouds: Clouds, clear: FloatArray, lit_share: float, white: FloatArray) -> FloatArray:
-    """Reflectance (band, y, x) with clouds of reflectance `white` (band,) over ground that loses `lit_share` in shade."""
+    """Reflectance (band, y, x) with clouds of reflectance `white` (band,) over `clear` that loses `lit_share` in shade."""
     out = clear * (1 - np.float32(lit_share) * clouds.shade)
     out += clouds.opacity * (white[:, None, None] - out)
     return out

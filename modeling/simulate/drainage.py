@@ -80,7 +80,9 @@ def climb(network: Drainage, rise: npt.NDArray[np.float64], base: npt.NDArray[np
     return _sum_downstream(network.receiver, np.where(root, base, rise), keep_roots=True)
 
 
-def _sum_downstream(receiver: IndexArray, value: npt.NDArray[np.generic], keep_roots: bool = False) -> npt.NDArray[np.float64]:
+def _sum_downstream(
+    receiver: IndexArray, value: npt.NDArray[np.generic], keep_roots: bool = False
+) -> npt.NDArray[np.float64]:
     """Sum of `value` along the path to the outlet, whose own value counts (once) only when `keep_roots`."""
     here = np.arange(receiver.size)
     root = receiver == here

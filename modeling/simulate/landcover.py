@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from modeling.simulate.domains import Domain
+from modeling.simulate.drainage import IndexArray
 from modeling.simulate.landslides import make_slides
 from modeling.simulate.noise import BoolArray, CodeArray, FloatArray, fractal, patches, ramp, stream
 from modeling.simulate.terrain import Terrain
@@ -25,23 +26,23 @@ class Cover:
     classes: CodeArray
     """Codes of `CLASSES` before the event."""
     density: FloatArray
-    """How dense the vegetation is, about 0.6 to 1.1."""
+    """How dense the vegetation is, 0.6 to 1.25; `optics.mixture` takes all above 1 as closed."""
     tone: FloatArray
-    """Brightness of the ground relative to its class, about 1."""
+    """Brightness of the ground relative to its class, 0.5 to 1.6."""
     field_phase: FloatArray
-    """Days by which the calendar of each field runs late."""
+    """Days by which the calendar of each field runs late (negative: early)."""
     harvested: FloatArray
     """1 in fields that are harvested or ploughed between the dates."""
     felled: FloatArray
-    """Share felled between the dates (clear-cuts)."""
+    """Share felled between the dates (clear-cuts), 0 to 1."""
     burnt: FloatArray
-    """Share burnt between the dates."""
+    """Share burnt between the dates, 0 to 1."""
     opened: FloatArray
-    """1 where roads, quarries and building sites were opened between the dates."""
+    """Share bared between the dates: 1 in quarries and building sites, less along tracks."""
     old_scar: FloatArray
     """How bare scars of earlier landslides are, on both dates, 0 to 1."""
     flooded: FloatArray
-    """River gravel that is under water on one of the two dates only: +1 before, -1 after."""
+    """How far river gravel is under water on one of the two dates only: up to +1 before, down to -1 after."""
 
 
 def make_cover(domain: Domain, seed: int, terrain: Terrain, pixel_m: float) -> Cover:
@@ -53,10 +54,8 @@ def make_cover(domain: Domain, seed: int, terrain: Terrain, pixel_m: float) -> C
     hills = ~flat & (classes != WATER) & (classes != GRAVEL)
     woods = np.isin(classes, (BROADLEAF, CONIFER, OPEN)) & hills
     opened = _roads(domain, rng, terrain, woods, pixel_m)
-    np.maximum(
-        opened, _blocks(rng, shape, domain.sites * shape[0] * shape[1] * pixel_m**2 / 1e8, (4, 14), pixel_m), out=opened
-    )
-    opened[(classes == WATER)] = 0
+    np.maximum(opened, _blocks(rng, shape, domain.sites * shape[0] * shape[1] * pixel_m**2 / 1e8, (4, 14)), out=opened)
+    opened[classes == WATER] = 0
     felled = _clearcuts(domain, rng, woods, pixel_m)
     burnt_core = fractal(rng, shape, 90, 6) + 0.35 * fractal(rng, shape, 12, 2)
     limit = np.quantile(burnt_core[woods], 1 - min(domain.burnt_share, 0.5)) if woods.any() else np.inf
@@ -85,6 +84,7 @@ def make_cover(domain: Domain, seed: int, terrain: Terrain, pixel_m: float) -> C
 def _classes(
     domain: Domain, rng: np.random.Generator, terrain: Terrain, flat: BoolArray, pixel_m: float
 ) -> tuple[CodeArray, FloatArray, FloatArray]:
+    """(codes of `CLASSES`, calendar delay in days, 1 in fields harvested between the dates), each (y, x)."""
     shape = flat.shape
     classes = np.full(shape, BROADLEAF, np.uint8)
     elevation = terrain.elevation_m
@@ -113,7 +113,7 @@ def _classes(
 
 def _fields(
     rng: np.random.Generator, shape: tuple[int, int], pixel_m: float
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int64]], FloatArray, FloatArray]:
+) -> tuple[IndexArray, FloatArray, FloatArray]:
     """Rectangular fields on a turned grid: number, calendar delay in days, and whether harvested between the dates."""
     angle = rng.uniform(0, math.pi / 2)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
@@ -130,19 +130,19 @@ def _fields(
 
 
 def _clearcuts(domain: Domain, rng: np.random.Generator, woods: BoolArray, pixel_m: float) -> FloatArray:
-    """Turned rectangles with frayed edges, 0.5 to 8 ha, some with strips left standing."""
+    """Share felled (y, x): turned rectangles of 70 to 300 m a side with frayed edges, one intensity a region."""
     shape = woods.shape
     area_px = domain.clearcut_share * woods.size
     mean_px = 2.2e4 / pixel_m**2
-    cut = _blocks(rng, shape, area_px / mean_px, (70 / pixel_m, 300 / pixel_m), pixel_m)
+    cut = _blocks(rng, shape, area_px / mean_px, (70 / pixel_m, 300 / pixel_m))
     frayed = cut * (0.9 + 0.3 * fractal(rng, shape, 8, 2)) > 0.55
     return np.where(frayed & woods, rng.uniform(0.7, 1.0), 0).astype(np.float32)
 
 
 def _blocks(
-    rng: np.random.Generator, shape: tuple[int, int], count: float, sides_px: tuple[float, float], pixel_m: float
+    rng: np.random.Generator, shape: tuple[int, int], count: float, sides_px: tuple[float, float]
 ) -> FloatArray:
-    """About `count` turned rectangles with sides in `sides_px`, 1 inside."""
+    """About `count` (Poisson) turned rectangles with sides in `sides_px`, 1 inside (y, x)."""
     out = np.zeros(shape, np.float32)
     for _ in range(rng.poisson(max(count, 0.0))):
         cy, cx, angle = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(0, math.pi)
@@ -158,7 +158,7 @@ def _blocks(
 
 
 def _roads(domain: Domain, rng: np.random.Generator, terrain: Terrain, woods: BoolArray, pixel_m: float) -> FloatArray:
-    """New tracks: winding along the contours, one to two pixels wide."""
+    """Share bared (y, x) by new tracks in the woods: winding along the contours, one to two pixels wide."""
     shape = woods.shape
     out = np.zeros(shape, np.float32)
     wanted_px = domain.road_km * 1e3 / pixel_m * (shape[0] * shape[1] * pixel_m**2 / 1e8)

@@ -1,4 +1,8 @@
-"""Landslides: where they start, how large they are, and how they run downhill."""
+"""Landslides: where they start, how large they are, and how they run downhill.
+
+The areas are drawn from a published distribution; the outline, the run-out and the susceptibility are rules of thumb,
+not mechanics.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,16 @@ import numpy as np
 from scipy import special
 
 from modeling.simulate.domains import Domain
-from modeling.simulate.noise import BoolArray, FloatArray, IntArray, fractal, ramp, stream
+from modeling.simulate.noise import FloatArray, IntArray, fractal, ramp, stream
 from modeling.simulate.terrain import STEP, Terrain
 
 RHO, A_KM2, S_KM2 = 1.40, 1.28e-3, -1.32e-4
-"""Parameters of the inverse-gamma distribution of landslide areas (Malamud et al. 2004, Earth Surf. Process. Landf. 29)."""
+"""rho, a (km2) and s (km2) of the inverse-gamma distribution of landslide areas.
+
+Malamud, Turcotte, Guzzetti and Reichenbach (2004), Earth Surf. Process. Landf. 29, 687-711.
+"""
 MAXIMUM_COUNT = 20_000
+"""No region gets more landslides than this, whatever its size."""
 
 
 def inverse_gamma_cdf(area_m2: FloatArray, scale: float = 1.0) -> FloatArray:
@@ -24,10 +32,10 @@ def inverse_gamma_cdf(area_m2: FloatArray, scale: float = 1.0) -> FloatArray:
 
 
 def draw_areas(rng: np.random.Generator, count: int, domain: Domain) -> FloatArray:
-    """Areas in m2 from the inverse gamma, truncated to what the domain says is drawn (inverse transform)."""
+    """`count` areas in m2 from the inverse gamma, truncated to what the domain says is drawn (inverse transform)."""
     low, high = inverse_gamma_cdf(np.array([domain.slide_min_m2, domain.slide_max_m2]), domain.slide_scale)
     share = rng.uniform(low, high, count)
-    return ((A_KM2 / special.gammainccinv(RHO, share) + S_KM2) * 1e6 * domain.slide_scale).astype(np.float32)
+    return np.asarray((A_KM2 / special.gammainccinv(RHO, share) + S_KM2) * 1e6 * domain.slide_scale, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,17 @@ class Slides:
     label: IntArray
     """0 outside, else the number of the landslide."""
     depth: FloatArray
-    """0 at the edge to 1 on the axis: how thoroughly the ground was bared."""
+    """How thoroughly the ground was bared: 1 along the axis, falling to about 0.3 at the edge, 0 outside."""
     drawn_m2: FloatArray
-    """The areas that were drawn, by number from 1."""
+    """The areas that were drawn, m2, by number from 1; the painted ones differ (overlap, frayed edge, early stop)."""
 
 
 def susceptibility(domain: Domain, terrain: Terrain, mmi: FloatArray) -> FloatArray:
-    """Relative chance (y, x) that a slide starts: steep ground above the angle of friction, shaken at MMI 6 and more."""
+    """Relative chance (y, x) that a slide starts: steep for the domain's friction, shaken (from MMI 5.6), off the floor.
+
+    A product of three ramps, in the sense of the published correlations of earthquake-triggered landslides with slope
+    and shaking; not a stability analysis.
+    """
     steep = ramp(terrain.slope_deg, domain.friction - 6.0, domain.friction + 10.0)
     shaken = np.clip((mmi - np.float32(5.6)) / np.float32(2.0), 0, 1.5) ** 1.5
     off_floor = ramp(terrain.above_valley_m, 5.0, 30.0)
@@ -53,7 +65,11 @@ def susceptibility(domain: Domain, terrain: Terrain, mmi: FloatArray) -> FloatAr
 def make_slides(
     domain: Domain, seed: int, terrain: Terrain, chance: FloatArray, share: float, purpose: str, pixel_m: float
 ) -> Slides:
-    """Slides until they cover `share` of the region, started in proportion to `chance` and run down the flow."""
+    """Slides started in proportion to `chance` (y, x) and run down the flow, deterministic in `seed` and `purpose`.
+
+    As many as would cover `share` of the region on average if none overlapped or ended early; few large ones can make
+    a small region differ much from it.
+    """
     rng = stream(seed, "slides", purpose)
     shape = terrain.slope_deg.shape
     closeness, label = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
@@ -116,6 +132,7 @@ def _run_out(
 
 
 def _disc(y: float, x: float, radius: float, number: int, closeness: FloatArray, label: IntArray) -> None:
+    """Raise `closeness` to a cone about (y, x), and take over the label where it was raised; changes both in place."""
     top, left = max(0, math.floor(y - radius)), max(0, math.floor(x - radius))
     bottom, right = min(label.shape[0], math.ceil(y + radius) + 1), min(label.shape[1], math.ceil(x + radius) + 1)
     if top >= bottom or left >= right:
@@ -127,8 +144,3 @@ def _disc(y: float, x: float, radius: float, number: int, closeness: FloatArray,
     nearer = value > part
     np.copyto(part, value, where=nearer)
     label[top:bottom, left:right][nearer & (value > 0)] = number
-
-
-def bared(slides: Slides) -> BoolArray:
-    """Where any slide is, (y, x)."""
-    return np.asarray(slides.label > 0)

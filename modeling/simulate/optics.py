@@ -1,4 +1,7 @@
-"""From ground to top-of-atmosphere reflectance in the twelve bands of Sentinel-2."""
+"""From ground to top-of-atmosphere reflectance in the twelve bands of Sentinel-2.
+
+Spectra, and the factors of light and air that have no source beside them, are rounded typical values set by hand.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ from modeling.simulate.terrain import Terrain
 BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
 """Bands of Sentinel-2 that are simulated, in the order of arrays (band, y, x)."""
 WAVELENGTH_NM = np.array([443, 490, 560, 665, 705, 740, 783, 842, 865, 945, 1610, 2190], dtype=np.float64)
+"""Centre of each of `BANDS`, rounded; a band is treated as one wavelength."""
 
-# Typical hemispherical-directional reflectances, rounded from published libraries (USGS splib07, ECOSTRESS).
+# Reflectance of each surface in each of BANDS: rounded typical values, set by hand, of no one sample of any library.
 _SPECTRA = {
     "broadleaf": (0.020, 0.025, 0.045, 0.028, 0.075, 0.190, 0.240, 0.260, 0.270, 0.250, 0.130, 0.060),
     "conifer": (0.018, 0.020, 0.030, 0.020, 0.045, 0.110, 0.140, 0.150, 0.160, 0.150, 0.070, 0.030),
@@ -38,8 +42,11 @@ SURFACES = (*_SPECTRA, "soil", "scar", "rock", "gravel")
 """Surfaces of which a pixel is mixed."""
 
 
-def spectra(domain: Domain, bands: Sequence[str], tint: FloatArray | None = None) -> FloatArray:
-    """Reflectance (surface, band) of `SURFACES`; `tint` (surface, band) multiplies it, for one region's own shades."""
+def spectra(domain: Domain, bands: Sequence[str], tint: npt.NDArray[np.float64] | None = None) -> FloatArray:
+    """Reflectance (surface, band) of `SURFACES` in `bands`; `tint` (surface, all of `BANDS`), see `tint`, multiplies it.
+
+    Soil, rock and gravel follow a power of the wavelength up to 1150 nm and are flat beyond.
+    """
     soil = domain.soil_brightness * (np.minimum(WAVELENGTH_NM, 1150) / 665.0) ** domain.soil_redness
     rock = 0.17 * (np.minimum(WAVELENGTH_NM, 1150) / 665.0) ** 0.45
     rows = [*_SPECTRA.values(), 0.72 * soil, soil, rock, 1.1 * rock]
@@ -58,7 +65,10 @@ class Sun:
 
 
 def sun_at(time: dt.datetime, latitude: float) -> Sun:
-    """The sun at 10:30 local solar time; declination after Cooper (1969)."""
+    """The sun at 10:30 local solar time on the day of `time`; declination after Cooper (1969), Solar Energy 12.
+
+    The zenith angle is held below 83.1 degrees, where the plane-parallel air of `to_sensor` ends.
+    """
     day = time.timetuple().tm_yday
     declination = math.radians(23.45 * math.sin(math.radians(360 * (284 + day) / 365)))
     hour, phi = math.radians(-22.5), math.radians(latitude)
@@ -70,13 +80,17 @@ def sun_at(time: dt.datetime, latitude: float) -> Sun:
 
 
 def season(time: dt.datetime, latitude: float) -> float:
-    """-1 in the depth of winter to 1 at the height of summer (late January and late July in the north)."""
+    """-1 in the depth of winter to 1 at the height of summer (late January and late July in the north; else mirrored)."""
     angle = 2 * math.pi * (time.timetuple().tm_yday - 205) / 365.25
     return math.cos(angle) * (1 if latitude >= 0 else -1)
 
 
 def leaf_on(time: dt.datetime, latitude: float, deciduous: float, delay_days: FloatArray | float = 0.0) -> FloatArray:
-    """Share of full leaf in [0, 1]: two logistic ramps a year (after Zhang et al. 2003, Remote Sens. Environ. 84)."""
+    """Share of full leaf in [0, 1]: two logistic ramps a year (the form of Zhang et al. 2003, Remote Sens. Environ. 84).
+
+    `deciduous` is the share that falls in winter, `delay_days` shifts both ramps (of any shape, which the result has).
+    The dates are set by hand for 45 degrees of latitude and move with it; the southern year is shifted by half.
+    """
     shift = 0 if latitude >= 0 else 182.6
     warmer = max(0.0, 45.0 - abs(latitude)) * 0.9  # spring comes earlier and autumn later towards the equator
     day = (time.timetuple().tm_yday + shift) % 365.25
@@ -96,7 +110,11 @@ def mixture(
     after: bool,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Share (surface, y, x) of each of `SURFACES` in every pixel on one date; shares add up to one."""
+    """Share (surface, y, x) of each of `SURFACES` in every pixel on one date, `after` the event or before.
+
+    Shares add up to one, but for old scars (down to 0.87) and clear-cuts (0.92) where herbs are out of season: what is
+    missing reflects nothing. `rng` draws the patches of snow and, after, of what survives in landslides.
+    """
     shape = cover.classes.shape
     share = {name: np.zeros(shape, np.float32) for name in SURFACES}
     leaf = float(leaf_on(time, domain.latitude, domain.deciduous))
@@ -139,7 +157,7 @@ def mixture(
 
 
 def _replace(share: dict[str, FloatArray], part: FloatArray, by: dict[str, float]) -> None:
-    """Cover `part` (y, x) of every pixel with another mixture."""
+    """Cover `part` (y, x) of every pixel with another mixture; changes `share` in place."""
     keep = 1 - np.clip(part, 0, 1)
     for name in share:
         share[name] *= keep
@@ -150,7 +168,8 @@ def _replace(share: dict[str, FloatArray], part: FloatArray, by: dict[str, float
 def illumination(terrain: Terrain, sun: Sun, aerosol: float) -> FloatArray:
     """Irradiance (y, x) relative to level ground: direct cos i / cos z, and diffuse by the visible sky.
 
-    Self-shadow only: cast shadows of ridges beyond the slope itself are left out.
+    `aerosol` is the optical depth at 550 nm. The diffuse share is the same in all bands. Self-shadow only: cast shadows
+    of ridges beyond the slope itself are left out, and no light comes from slopes opposite.
     """
     dy, dx = terrain.gradient
     zenith, azimuth = math.radians(sun.zenith_deg), math.radians(sun.azimuth_deg)
@@ -166,8 +185,10 @@ def illumination(terrain: Terrain, sun: Sun, aerosol: float) -> FloatArray:
 def to_sensor(surface: FloatArray, light: FloatArray, sun: Sun, aerosol: float, bands: Sequence[str]) -> FloatArray:
     """Top-of-atmosphere reflectance (band, y, x) of ground reflectance (band, y, x) under `light` (y, x).
 
-    Single scattering: path radiance of molecules (tau = 0.0089 um**-4.05) and of aerosol (Angstrom exponent 1.3), and
-    the transmittances of both ways (after Vermote et al. 1997, IEEE Trans. Geosci. Remote Sens. 35, without coupling).
+    Path reflectance plus ground times transmittance, in the sense of 6S (Vermote et al. 1997, IEEE Trans. Geosci.
+    Remote Sens. 35) but single scattering, without coupling, adjacency or gases: B9 lacks its water vapour. Optical
+    depth of molecules 0.0089 um**-4.05, of aerosol `aerosol` at 550 nm with Angstrom exponent 1.3; the other factors
+    are set by hand.
     """
     micron = WAVELENGTH_NM[[BANDS.index(name) for name in bands]] / 1e3
     rayleigh, particles = 0.0089 * micron**-4.05, aerosol * (micron / 0.55) ** -1.3
@@ -181,7 +202,7 @@ def to_sensor(surface: FloatArray, light: FloatArray, sun: Sun, aerosol: float, 
 
 
 def tint(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """A region's own shades (surface, band): smooth factors about one, so that no two regions have the same colours."""
+    """A region's own shades (surface, all of `BANDS`): smooth factors about one, so that no two regions look the same."""
     level = np.exp(0.10 * rng.standard_normal((len(SURFACES), 1)))
     slope = 0.10 * rng.standard_normal((len(SURFACES), 1)) * np.log(WAVELENGTH_NM / 665)[None, :]
     return np.asarray(level * np.exp(slope))

@@ -1,4 +1,4 @@
-"""What the pipeline would see of a region: the composite, and terrain from a 1-arcsecond elevation model. Slow and plain."""
+"""What the pipeline would see of a region: the composite, and terrain from an elevation model of 1 arcsecond or 30 m."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from scipy import ndimage
 
+from modeling.errors import DataError
 from modeling.simulate.noise import BoolArray, FloatArray, resample, stream
 from modeling.simulate.region import SCALE, Region
 from modeling.terrain import hillshade, slope_deg
@@ -17,6 +18,7 @@ from modeling.terrain import hillshade, slope_deg
 COLOURS = {"blue": "B2", "green": "B3", "red": "B4", "nir": "B8", "swir1": "B11", "swir2": "B12"}
 """Layer names and the bands behind them."""
 ARCSECOND = 1 / 3600
+"""Spacing of SRTM's grid, degrees."""
 DEM_NOISE_M = 0.8
 """Standard deviation of the elevation model's error, correlated over two of its pixels."""
 
@@ -24,20 +26,23 @@ DEM_NOISE_M = 0.8
 def layers_of(region: Region, *, cloud_score_threshold: float = 0.6) -> tuple[dict[str, FloatArray], BoolArray]:
     """The composite in plain numpy: layers (y, x) in physical units, NaN where not observed, and where both phases are.
 
-    Before: the median of the clear passes. After: the earliest clear pass. Terrain: slope and hillshade of a 30 m
-    elevation model on its own grid, then bilinear.
+    Clear is what has a score of `cloud_score_threshold` or more. Before: the median of the clear passes. After: the
+    earliest clear pass. Terrain: slope and hillshade of a 30 m elevation model on its own grid, then bilinear. Raises
+    `DataError` when a phase has no passes at all.
     """
     layers: dict[str, FloatArray] = {}
     valid = np.ones(region.shape_yx, bool)
     for phase in ("pre", "post"):
         passes = [one for one in region.passes if one.phase == phase]
+        if not passes:
+            raise DataError(f"the region has no {phase} passes: simulate at least one date before and one after")
         clear = np.stack([np.nan_to_num(one.cs, nan=-1) >= cloud_score_threshold for one in passes])
         valid &= clear.any(axis=0)
         for colour, band in COLOURS.items():
             if band not in region.bands:
                 continue
             index = region.bands.index(band)
-            stack = np.stack([one.dn[index] for one in passes]).astype(np.float32) / SCALE
+            stack = np.stack([one.dn[index] for one in passes]).astype(np.float32) / np.float32(SCALE)
             stack[~clear] = np.nan
             layers[f"{colour}_{phase}"] = _median(stack) if phase == "pre" else _first(stack)
     layers |= terrain_layers(region)
@@ -54,19 +59,20 @@ def _median(stack: FloatArray) -> FloatArray:
 
 
 def _first(stack: FloatArray) -> FloatArray:
+    """The first known value along the first axis (which is time), NaN where nothing is known."""
     return _take(stack, np.argmax(np.isfinite(stack), axis=0))
 
 
 def _take(stack: FloatArray, index: npt.NDArray[np.integer]) -> FloatArray:
-    return np.take_along_axis(stack, index[np.newaxis], axis=0)[0]
+    return np.asarray(np.take_along_axis(stack, index[np.newaxis], axis=0)[0])
 
 
 def terrain_layers(region: Region) -> dict[str, FloatArray]:
-    """Elevation, slope and hillshade (y, x) as a 30 m elevation model gives them."""
+    """Elevation (m), slope (degrees) and hillshade (0 to 255), each (y, x), as a 30 m elevation model gives them."""
     coarse = coarse_elevation(region)
     step = 3
     cell = region.transform[0] * step
-    y, x = ((np.arange(n, dtype=np.float32) - (step - 1) / 2) / step for n in region.shape_yx)
+    y, x = ((np.arange(n, dtype=np.float32) - np.float32((step - 1) / 2)) / np.float32(step) for n in region.shape_yx)
     padded = np.pad(coarse, 1, mode="edge")
     on_dem = {
         "elevation": coarse,
@@ -77,11 +83,11 @@ def terrain_layers(region: Region) -> dict[str, FloatArray]:
 
 
 def coarse_elevation(region: Region) -> FloatArray:
-    """Elevation in whole metres on a grid three times coarser, with the noise of a radar model."""
+    """Elevation in whole metres (y, x) on a UTM grid three times coarser, with the noise of a radar model."""
     rows, cols = (-(-n // 3) * 3 for n in region.shape_yx)
     padded = np.pad(region.elevation_m, [(0, rows - region.shape_yx[0]), (0, cols - region.shape_yx[1])], mode="edge")
     mean = padded.reshape(rows // 3, 3, cols // 3, 3).mean(axis=(1, 3))
-    return np.rint(mean + _dem_noise(region, mean.shape)).astype(np.float32)
+    return np.asarray(np.rint(mean + _dem_noise(region, mean.shape)), dtype=np.float32)
 
 
 def srtm_like(region: Region) -> tuple[npt.NDArray[np.int16], Affine]:
@@ -104,6 +110,7 @@ def srtm_like(region: Region) -> tuple[npt.NDArray[np.int16], Affine]:
 
 
 def _dem_noise(region: Region, shape: tuple[int, ...]) -> FloatArray:
+    """Error of the elevation model (y, x), metres; the quake's time is the seed."""
     rng = stream(int(region.event.time.timestamp()), "dem")
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 1.0)
     return np.asarray(noise * np.float32(DEM_NOISE_M / max(float(noise.std()), 1e-6)), dtype=np.float32)

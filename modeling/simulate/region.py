@@ -12,9 +12,10 @@ import numpy.typing as npt
 from pyproj import Transformer
 from scipy import ndimage
 
+from modeling.errors import DataError
 from modeling.simulate.clouds import make_clouds, seen_through
 from modeling.simulate.domains import Domain
-from modeling.simulate.landcover import make_cover
+from modeling.simulate.landcover import ROCK, make_cover
 from modeling.simulate.landslides import make_slides, susceptibility
 from modeling.simulate.noise import BoolArray, CodeArray, FloatArray, IntArray, fractal, stream
 from modeling.simulate.optics import BANDS, illumination, mixture, spectra, sun_at, tint, to_sensor
@@ -37,7 +38,7 @@ class SimulatedQuake:
     lat: float
     """Latitude of the epicentre, degrees."""
     depth_km: float
-    """Depth of the source."""
+    """Depth of the source, kilometres."""
     magnitude: float
     """Moment magnitude."""
 
@@ -55,11 +56,11 @@ class Pass:
     cs: FloatArray
     """Cloud Score+ like score in [0, 1] (y, x), NaN where there is no data."""
     cloud: BoolArray
-    """Truth: under cloud (y, x)."""
+    """Truth: under cloud (y, x), known in the swath's gap as well."""
     shadow: BoolArray
-    """Truth: in cloud shadow (y, x)."""
+    """Truth: in cloud shadow (y, x), known in the swath's gap as well."""
     cloud_percent: float
-    """Share of the region under cloud, in percent."""
+    """Share of the region, the swath's gap included, under cloud, in percent."""
 
     @property
     def observed(self) -> BoolArray:
@@ -80,15 +81,15 @@ class Region:
     event: SimulatedQuake
     """The earthquake."""
     elevation_m: FloatArray
-    """True elevation."""
+    """True elevation, metres."""
     mmi: FloatArray
-    """Shaking intensity."""
+    """Shaking, Modified Mercalli Intensity."""
     landcover: CodeArray
     """Codes of `modeling.simulate.landcover.CLASSES`."""
     truth: BoolArray
     """Whether a landslide covers the pixel."""
     landslide_id: IntArray
-    """0 outside, else the number of the landslide."""
+    """0 outside, else the number of the landslide; a later one takes over where two meet."""
     bands: tuple[str, ...]
     """Bands of every pass."""
     passes: tuple[Pass, ...]
@@ -110,7 +111,13 @@ def simulate_region(
     dates_post: int = 3,
     bands: Sequence[str] = BANDS,
 ) -> Region:
-    """Make a region: the same domain, seed and arguments give the same bits."""
+    """Make a region of `shape_yx` pixels with `dates_pre` and `dates_post` passes; raises `DataError` for unknown bands.
+
+    The same domain, seed and arguments give the same bits in one environment. Another number of BLAS threads (or
+    another BLAS) sums a pixel's mixture in another order: a digital number in a million or so then differs by one.
+    """
+    if unknown := [name for name in bands if name not in BANDS]:
+        raise DataError(f"unknown bands {', '.join(unknown)}: the simulator knows {', '.join(BANDS)}")
     terrain = make_terrain(domain, seed, shape_yx, pixel_m)
     crs, transform, to_lonlat = _place(domain, shape_yx, pixel_m)
     rng = stream(seed, "event")
@@ -122,9 +129,9 @@ def simulate_region(
         seconds=int(rng.integers(86_400))
     )
     quake = SimulatedQuake(moment, float(lon), float(lat), domain.depth_km, domain.magnitude)
-    mmi = shaking(domain, seed, shape_yx, epicentre, pixel_m)
+    mmi = shaking(domain, seed, shape_yx, epicentre)
     cover = make_cover(domain, seed, terrain, pixel_m)
-    chance = susceptibility(domain, terrain, mmi) * (0.35 + 0.65 * (cover.classes != 4))
+    chance = susceptibility(domain, terrain, mmi) * (0.35 + 0.65 * (cover.classes != ROCK))
     slides = make_slides(domain, seed, terrain, chance.astype(np.float32), domain.slide_share, "event", pixel_m)
     ground = spectra(domain, bands, tint(stream(seed, "tint")))
     passes = []
@@ -143,13 +150,12 @@ def simulate_region(
     )  # fmt: skip
 
 
-def shaking(
-    domain: Domain, seed: int, shape_yx: tuple[int, int], epicentre_yx: FloatArray, pixel_m: float
-) -> FloatArray:
-    """MMI (y, x) after Allen, Wald and Worden (2012, J. Seismol. 16), equation for rupture distance, with site terms.
+def shaking(domain: Domain, seed: int, shape_yx: tuple[int, int], epicentre_yx: npt.NDArray[np.float64]) -> FloatArray:
+    """MMI (y, x) after Allen, Wald and Worden (2012, J. Seismol. 16, 409-433), the equation for rupture distance.
 
-    A region is a few kilometres wide, and MMI 6 of a real quake would leave it; so distances are stretched until that
-    contour runs at `domain.contour_share` of the way from the epicentre to the nearest edge.
+    The source is a point, and smooth noise stands for the site. A region is a few kilometres wide, and MMI 6 of a real
+    quake would leave it; so distances are stretched until that contour runs at `domain.contour_share` of the way from
+    the epicentre (row, column) to the nearest edge.
     """
     y, x = np.ogrid[: shape_yx[0], : shape_yx[1]]
     distance_px = np.hypot(y - epicentre_yx[0], x - epicentre_yx[1]).astype(np.float32)
@@ -169,6 +175,7 @@ def shaking(
 def _place(
     domain: Domain, shape_yx: tuple[int, int], pixel_m: float
 ) -> tuple[str, tuple[float, float, float, float, float, float], Transformer]:
+    """(UTM zone, snapped affine coefficients, UTM to longitude and latitude) of a region about the domain's centre."""
     zone = int((domain.longitude + 180) // 6) + 1
     crs = f"EPSG:{32600 + zone if domain.latitude >= 0 else 32700 + zone}"
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(domain.longitude, domain.latitude)
@@ -180,14 +187,15 @@ def _place(
 def _pass_times(
     domain: Domain, quake: SimulatedQuake, rng: np.random.Generator, before: int, after: int
 ) -> list[tuple[str, list[dt.datetime]]]:
-    noon_utc = dt.timedelta(hours=(PASS_HOUR_LOCAL - domain.longitude / 15) % 24)
+    """The passes of each phase, UTC, from the quake outwards: days drawn at random, not a real orbit."""
+    pass_utc = dt.timedelta(hours=(PASS_HOUR_LOCAL - domain.longitude / 15) % 24)
 
     def times(count: int, sign: int, gap: tuple[int, int], step: tuple[int, int]) -> list[dt.datetime]:
         days = int(rng.integers(gap[0], gap[1] + 1))
         out = []
         for _ in range(count):
             day = (quake.time + dt.timedelta(days=sign * days)).replace(hour=0, minute=0, second=0, microsecond=0)
-            out.append(day + noon_utc)
+            out.append(day + pass_utc)
             days += int(rng.integers(step[0], step[1] + 1))
         return out
 
@@ -201,7 +209,7 @@ def _observe(
     domain: Domain, rng: np.random.Generator, terrain: Terrain, tone: FloatArray, shares: FloatArray, ground: FloatArray,
     time: dt.datetime, phase: str, bands: tuple[str, ...], pixel_m: float,
 ) -> Pass:  # fmt: skip
-
+    """One overpass: light, air, a shift against the grid, clouds, noise of the sensor, and the edge of the swath."""
     shape = tone.shape
     sun = sun_at(time, domain.latitude)
     aerosol = float(np.clip(domain.aerosol * math.exp(0.4 * rng.standard_normal()), 0.02, 0.8))

@@ -102,7 +102,9 @@ def _without_cliffs(height: FloatArray, rise_m: float) -> FloatArray:
 def _fill_valleys(height: FloatArray, drained_m2: FloatArray, domain: Domain) -> tuple[FloatArray, FloatArray]:
     """Fill the valleys of larger streams with sediment, level across; returns the ground and its height above the fill."""
     channel = drained_m2 > max(2.5e5, float(np.quantile(drained_m2, 0.985)))
-    nearest: npt.NDArray[np.intp] = ndimage.distance_transform_edt(~channel, return_distances=False, return_indices=True)
+    nearest: npt.NDArray[np.intp] = ndimage.distance_transform_edt(
+        ~channel, return_distances=False, return_indices=True
+    )
     bed = height[tuple(nearest)]
     size = drained_m2[tuple(nearest)] / float(drained_m2.max())
     fill = bed + np.float32(6.0 * domain.floodplain) * size ** np.float32(0.4)

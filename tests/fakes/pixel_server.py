@@ -39,6 +39,11 @@ class PixelServer:
 
     def __init__(self, pixels: Pixels) -> None:
         self.pixels = pixels
+        self.reset()
+        self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
+
+    def reset(self) -> None:
+        """Forget what was asked and planted."""
         self.asked: list[Grid] = []
         self.faults: list[Fault | None] = []
         self.memory_px = 10**9
@@ -46,7 +51,6 @@ class PixelServer:
         self.in_flight = self.most_in_flight = 0
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
 
     async def _answer(self, request: Request) -> Response:
         self.in_flight += 1

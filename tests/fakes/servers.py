@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import uvicorn
 
 START_DEADLINE_S = 30.0
@@ -59,3 +60,7 @@ def serve_process(module: str, *arguments: str) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(10)
+
+
+HTTP = httpx.Client(trust_env=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+"""For requests of tests: making a client of its own for each, as `httpx.get` does, costs more than the request."""

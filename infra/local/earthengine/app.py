@@ -22,18 +22,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from infra.local.earthengine import exports, ingestion
+from infra.local.earthengine import exports, ingestion, routes, routes_assets
 from infra.local.earthengine.assets import AssetLibrary
 from infra.local.earthengine.catalogue import Catalogue
 from infra.local.earthengine.discovery import document
 from infra.local.earthengine.errors import ArgumentError, ServiceError
 from infra.local.earthengine.operations import Operations
-from infra.local.earthengine.routes import dispatch
+from infra.local.earthengine.routing import dispatch
 from infra.local.earthengine.service import Service
 from infra.local.earthengine.sources import Reader
 from infra.local.earthengine.store import JsonStore
 from infra.local.standin import Standin, read_capped
 
+PATHS = (routes, routes_assets)
+"""The modules whose functions answer the paths; importing them fills the table of `routing`."""
 THREADS = 4
 """Requests that are computed at the same time."""
 MAX_CONCURRENT = 40

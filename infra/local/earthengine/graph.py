@@ -20,6 +20,11 @@ Invoke = Callable[[str, dict[str, Any]], Any]
 NodeJson = dict[str, Any]
 
 
+def is_true(value: Any) -> bool:
+    """Whether a condition is met: zero, empty text, null and false are not, everything else is."""
+    return not (value is None or (isinstance(value, bool | int | float | str) and not value))
+
+
 @dataclass
 class _Scope:
     """The arguments of one call, and the values that were computed under them."""
@@ -110,7 +115,10 @@ class Graph:
         return Function(names, call)
 
     def _invocation(self, body: NodeJson, scope: _Scope) -> Any:
-        arguments = {k: self._node(n, scope) for k, n in body.get("arguments", {}).items()}
+        given = body.get("arguments", {})
+        if body.get("functionName") == "If":
+            given = self._chosen(given, scope)
+        arguments = {k: self._node(n, scope) for k, n in given.items()}
         if "functionName" in body:
             return self._invoke(body["functionName"], arguments)
         function = self._referenced(body["functionReference"], scope)
@@ -120,6 +128,11 @@ class Graph:
         if missing:
             raise ArgumentError(f"A function of the expression is called without its argument '{missing[0]}'.")
         return function(*(arguments[n] for n in function.names))
+
+    def _chosen(self, given: dict[str, NodeJson], scope: _Scope) -> dict[str, NodeJson]:
+        """The arguments of `If` without the case that is not met: it may not be computable."""
+        condition = self._node(given["condition"], scope) if "condition" in given else None
+        return {k: n for k, n in given.items() if k != ("falseCase" if is_true(condition) else "trueCase")}
 
     _KINDS: dict[str, Callable[[Graph, Any, _Scope], Any]] = {  # noqa: RUF012 - a constant table
         "constantValue": _constant,

@@ -167,37 +167,49 @@ def coordinates(grid: PixelGrid, crs: str) -> tuple[Array, Array]:
     """x and y of the pixel centres in another coordinate system, each (h, w) or broadcastable to it."""
     height, width = grid.shape_yx
     a, b, c, d, e, f = grid.projection.transform
-    if grid.projection.nominal_scale > MESH_LIMIT_M and grid.crs != crs:
-        cols, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        x, y = transformer(grid.crs, crs).transform(a * cols + b * rows + c, d * cols + e * rows + f)
-        return np.asarray(x), np.asarray(y)
-    if grid.crs == crs or parse_crs(grid.crs) == parse_crs(crs):
-        cols, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
-        if b == 0 and d == 0:
-            return (a * cols + c)[None, :], (e * rows + f)[:, None]
-        return a * cols[None, :] + b * rows[:, None] + c, d * cols[None, :] + e * rows[:, None] + f
-    return _meshed(grid, crs)
+    if b or d:
+        cols, rows = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
+        return _transformed(grid.crs, crs, a * cols + b * rows + c, d * cols + e * rows + f)
+    (col, part_x), (row, part_y) = _counted(c, a), _counted(f, e)
+    if _same(grid.crs, crs):
+        x = a * (np.arange(col, col + width) + (part_x + 0.5))
+        y = e * (np.arange(row, row + height) + (part_y + 0.5))
+        return x[None, :], y[:, None]
+    if grid.projection.nominal_scale > MESH_LIMIT_M:
+        x = a * (np.arange(col, col + width) + (part_x + 0.5))
+        y = e * (np.arange(row, row + height) + (part_y + 0.5))
+        return _transformed(
+            grid.crs, crs, np.broadcast_to(x, grid.shape_yx), np.broadcast_to(y[:, None], grid.shape_yx)
+        )
+    # Exact at the nodes of a mesh that is anchored to the coordinate system, bilinear between them.
+    first_col, first_row = col - col % MESH, row - row % MESH
+    node_x = a * (np.arange(first_col, col + width + MESH, MESH) + part_x)
+    node_y = e * (np.arange(first_row, row + height + MESH, MESH) + part_y)
+    shape = (node_y.size, node_x.size)
+    x, y = _transformed(grid.crs, crs, np.broadcast_to(node_x, shape), np.broadcast_to(node_y[:, None], shape))
+    cols = (np.arange(width) + (0.5 + col - first_col)) / MESH
+    rows = (np.arange(height) + (0.5 + row - first_row)) / MESH
+    return _between(x, rows, cols), _between(y, rows, cols)
 
 
-def _meshed(grid: PixelGrid, crs: str) -> tuple[Array, Array]:
-    """Exact transformation at the nodes of a mesh anchored to the coordinate system, bilinear between them."""
-    height, width = grid.shape_yx
-    a, b, c, d, e, f = grid.projection.transform
-    # Counting pixels from the system's origin makes the mesh the same for every tile of a grid.
-    offset_col = _anchor(c / a) if a and not b and not d else 0
-    offset_row = _anchor(f / e) if e and not b and not d else 0
-    nodes_col = np.arange(-offset_col, width + MESH + 1, MESH)
-    nodes_row = np.arange(-offset_row, height + MESH + 1, MESH)
-    node_x = a * nodes_col[None, :] + b * nodes_row[:, None] + c
-    node_y = d * nodes_col[None, :] + e * nodes_row[:, None] + f
-    x, y = transformer(grid.crs, crs).transform(node_x, node_y)
-    cols = (np.arange(width) + 0.5 + offset_col) / MESH
-    rows = (np.arange(height) + 0.5 + offset_row) / MESH
-    return _between(np.asarray(x), rows, cols), _between(np.asarray(y), rows, cols)
+def _counted(origin: float, step: float) -> tuple[int, float]:
+    """An origin as whole pixels from the system's origin and the rest of one.
+
+    The rest is rounded to a millionth of a pixel: all tiles of a grid then have the same one, to the last bit.
+    """
+    whole = round(origin / step)
+    return whole, round(origin / step - whole, 6)
 
 
-def _anchor(pixels: float) -> int:
-    return round(pixels) % MESH
+def _same(a: str, b: str) -> bool:
+    return a == b or bool(parse_crs(a) == parse_crs(b))
+
+
+def _transformed(source: str, target: str, x: Array, y: Array) -> tuple[Array, Array]:
+    if _same(source, target):
+        return x, y
+    found_x, found_y = transformer(source, target).transform(x, y)
+    return np.asarray(found_x), np.asarray(found_y)
 
 
 def _between(nodes: Array, rows: Array, cols: Array) -> Array:

@@ -20,7 +20,8 @@ from infra.local.earthengine.sources import Reader
 from infra.local.earthengine.store import JsonStore
 from infra.local.earthengine.values import Collection
 
-assert algorithms  # imported for its registrations
+ALGORITHMS = algorithms.__all__
+"""The themes whose algorithms are known; importing them fills the registry."""
 
 
 @dataclass

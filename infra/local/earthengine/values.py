@@ -63,6 +63,8 @@ class Collection(Element):
     def _columns(self) -> dict[str, str]:
         columns: dict[str, str] = {}
         for name, value in (self.elements[0].properties if self.elements else {}).items():
+            if name.startswith("system:"):
+                continue
             kind = {bool: "Boolean", int: "Long", float: "Float", str: "String"}.get(type(value))
             if kind:
                 columns[name] = kind

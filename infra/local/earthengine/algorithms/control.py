@@ -6,6 +6,7 @@ from typing import Any
 
 from infra.local.earthengine.algorithms.images_bands import add_bands
 from infra.local.earthengine.algorithms.registry import algorithm
+from infra.local.earthengine.graph import is_true
 from infra.local.earthengine.image import Image
 from infra.local.earthengine.promote import type_name
 from infra.local.earthengine.values import Collection, to_json
@@ -13,8 +14,8 @@ from infra.local.earthengine.values import Collection, to_json
 
 @algorithm("If")
 def choose(condition: Any = None, trueCase: Any = None, falseCase: Any = None) -> Any:
-    """One value or the other. Zero, empty text, null and false are false; everything else is true."""
-    return trueCase if condition not in (None, False, 0, "") else falseCase
+    """One value or the other; the graph has left out the case that is not met."""
+    return trueCase if is_true(condition) else falseCase
 
 
 @algorithm("IsEqual")
@@ -39,4 +40,3 @@ def combine(primary: Collection, secondary: Collection, overwrite: bool = False)
         if other is not None:
             made.append(add_bands(image, other, None, overwrite))
     return Collection(elements=tuple(made))
-

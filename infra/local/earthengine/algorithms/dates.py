@@ -202,6 +202,8 @@ def parse(format: str, date: str, timeZone: str | None = None) -> Date:
 def date_range(start: Any, end: Any = None, timeZone: str | None = None) -> DateRange:
     """The interval [start, end); without an end one millisecond."""
     _utc(timeZone)
+    if isinstance(start, DateRange):
+        return start
     first = as_date(start, "DateRange")
     last = Date(first.millis + 1) if end is None else as_date(end, "DateRange")
     if last.millis <= first.millis:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,18 @@ from infra.local.earthengine.values import Date, Feature
 
 def get_property(element: Element, name: str) -> Any:
     """A property; the footprint of an image as a geometry."""
-    if name == "system:footprint" and isinstance(element, Image):
-        return element.footprint
+    if isinstance(element, Image) and name in OF_IMAGES:
+        return OF_IMAGES[name](element)
     return element.get(name)
+
+
+OF_IMAGES: dict[str, Callable[[Image], Any]] = {
+    "system:footprint": lambda image: image.footprint,
+    "system:version": lambda image: image.version,
+    "system:band_names": lambda image: [b.id for b in image.bands],
+    "system:bands": lambda image: {b.id: b.to_json() for b in image.bands},
+}
+"""Properties that every image has."""
 
 
 def set_properties(element: Any, values: dict[str, Any]) -> Any:
@@ -81,7 +91,7 @@ def property_names(element: Element) -> list[str]:
     """Names of all properties; images have an id, bands and an index besides."""
     names = sorted(element.properties)
     if isinstance(element, Image):
-        names += [n for n in ("system:id", "system:version", "system:bands", "system:band_names") if n not in names]
+        names += [n for n in ("system:id", *OF_IMAGES) if n not in names]
     return names
 
 

@@ -1,0 +1,50 @@
+"""The folder for files that a run needs while it works: on a disk with room for them, gone when the run ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.errors import FlowError
+from flows.settings import WorkSettings
+
+BYTES_PER_PX = 60
+"""Of the products and what they are made from, uncompressed: about twice what they take."""
+
+
+@contextmanager
+def scratch_folder(settings: WorkSettings, shape_yx: tuple[int, int]) -> Iterator[Path]:
+    """An empty folder for a map of so many pixels, removed with all that is in it at the end of the block.
+
+    Raises `FlowError` when its disk has no room or cannot be written.
+    """
+    parent = Path(settings.scratch or tempfile.gettempdir())
+    needed = shape_yx[0] * shape_yx[1] * BYTES_PER_PX
+    try:
+        free = shutil.disk_usage(parent).free
+    except OSError as error:
+        raise FlowError(f"the working folder {parent} cannot be used ({error.strerror}): mend {_SETTING}") from error
+    if free < needed:
+        raise FlowError(
+            f"the disk is full: {parent} has {free / 1e6:,.0f} MB left and the map may need {needed / 1e6:,.0f} MB: "
+            f"free some, or name another folder in {_SETTING}"
+        )
+    with tempfile.TemporaryDirectory(prefix="quakeslide-", dir=parent, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def reserve(path: Path) -> None:
+    """Make sure that a file that is written through memory has its blocks: a full disk would end the process there.
+
+    Raises `OSError` when the disk is full.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+_SETTING = "QUAKESLIDE_WORK__SCRATCH"
