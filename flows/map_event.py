@@ -35,7 +35,7 @@ from flows.writeback import write_back
 from gee.cube import create_cube, missing_tiles, pull_tile, seal_cube
 from gee.errors import TransientError
 from gee.scenecube import open_cube
-from gee.session import Session, SessionConfig, open_session
+from gee.session import Session, SessionConfig, connect, open_session
 from gee.types import Tile
 from modeling.bands import band_set
 from modeling.model import load_model
@@ -140,8 +140,10 @@ def pull_cube(plan: MapPlan, settings: Settings) -> str:
     create_cube(plan.cube, endpoint)
     missing = missing_tiles(plan.cube, endpoint)
     done = len(plan.cube.tiles) - len(missing)
-    work = partial(_pull, plan.cube, session_config(settings), endpoint)
-    with dask_client(settings.dask, threads=settings.earthengine.max_concurrent_requests) as client:
+    config = session_config(settings)
+    work = partial(_pull, plan.cube, config, endpoint)
+    # The threads of the cluster inside the process share this session, which ends with them.
+    with connect(config), dask_client(settings.dask, threads=settings.earthengine.max_concurrent_requests) as client:
         in_flight = 2 * settings.earthengine.max_concurrent_requests
         for record in map_unordered(client, work, missing, in_flight=in_flight):
             done += 1

@@ -1,7 +1,7 @@
 """From a scene and a model to the rasters and the inventory of a version.
 
 The scene is anything that can be read in windows: a cube from Earth Engine or a pair of the user's rasters. Nothing
-here holds more of it than a strip of tiles, except rasters of a few bytes a pixel that are mapped from disk.
+here holds more of it than a row of tiles, except rasters of a few bytes a pixel that are mapped from disk.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ CodeArray = npt.NDArray[np.uint8]
 DayArray = npt.NDArray[np.int32]
 Slices = tuple[slice, slice]
 
-STRIP_PX = 512
-"""Height of the full-width windows in which a scene is read for anything but prediction."""
+WINDOW_PX = 512
+"""Side of the windows in which a scene is read for anything but prediction: a block of a COG."""
 MASK_NODATA = 255
 """Value of the landslide mask where nothing was observed."""
 
@@ -85,11 +85,12 @@ def seen(block: Block, wanted: BandSet) -> CodeArray:
     return codes
 
 
-def strips(grid: Grid) -> Iterator[Slices]:
-    """Full-width windows of a grid from top to bottom."""
+def windows(grid: Grid) -> Iterator[Slices]:
+    """Windows of at most `WINDOW_PX` squared that cover a grid, row by row."""
     height, width = grid.shape_yx
-    for top in range(0, height, STRIP_PX):
-        yield slice(top, min(top + STRIP_PX, height)), slice(0, width)
+    for top in range(0, height, WINDOW_PX):
+        for left in range(0, width, WINDOW_PX):
+            yield slice(top, min(top + WINDOW_PX, height)), slice(left, min(left + WINDOW_PX, width))
 
 
 def write_probability(scene: Scene, model: LandslideModel, path: Path, settings: ModelSettings) -> None:
@@ -146,12 +147,12 @@ def write_observed(scene: Scene, wanted: BandSet, probability: Path, path: Path,
     }  # fmt: skip
     counts: Counter[int] = Counter()
     needed = tuple(dict.fromkeys((*wanted.requires, "slope", "elevation")))
-    rows = list(strips(scene.grid))
+    every = list(windows(scene.grid))
     with (
         rasterio.open(probability) as source,
         CogWriter(path, _observed_profile(scene.grid)) as writer,
     ):
-        for done, window in enumerate(rows, start=1):
+        for done, window in enumerate(every, start=1):
             block = scene.read_tile(*window, layers=needed)
             codes = seen(block, wanted)
             writer.write(window, codes)
@@ -164,7 +165,7 @@ def write_observed(scene: Scene, wanted: BandSet, probability: Path, path: Path,
                 block.layers["elevation"],
             )
             arrays["pre_days"][window], arrays["post_days"][window] = block.date
-            report("what was observed", done, len(rows))
+            report("what was observed", done, len(every))
     return Sides(**arrays, counts=dict(counts))  # type: ignore[arg-type]
 
 
@@ -183,7 +184,7 @@ def make_inventory(
 def write_mask(inventory: geopandas.GeoDataFrame, sides: Sides, grid: Grid, path: Path) -> None:
     """Write the COG of the inventory's polygons: 1 landslide, 0 none seen, 255 not observed."""
     with CogWriter(path, mask_profile(grid.crs, grid.affine, grid.shape_yx)) as writer:
-        for window in strips(grid):
+        for window in windows(grid):
             writer.write(window, inventory_mask(inventory, sides, grid, window))
 
 

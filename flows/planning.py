@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import shapely
 
@@ -15,11 +16,12 @@ from flows.area import AreaOfInterest, area_of_event, cut_to_land_and_slopes, gi
 from flows.errors import EventError
 from flows.event import EarthquakeEvent
 from flows.layout import EventLayout, RunIdentity, RunLayout
+from flows.product_set import sha256_of
 from flows.request import MapRequest
 from flows.rule import qualifies
 from flows.settings import ImagerySettings, Settings
 from flows.usgs import UsgsClient
-from gee.catalog import choose_dem
+from gee.catalog import DemChoice, choose_dem
 from gee.errors import NoScenesError
 from gee.grid import geometry_mask, grid_for
 from gee.pixels import fetch_pixels
@@ -120,12 +122,20 @@ def make_plan(
         event_id=event.id,
         area=area.geometry.wkt,
         scene_ids=(*(scene.id for phase in (cube.pre_scenes, cube.post_scenes) for scene in phase.scenes), dem.id),
-        settings={"cube": draft.plan_hash, "model": settings.model.model_dump(mode="json")},
+        settings={
+            "cube": draft.plan_hash,
+            "model": settings.model.model_dump(mode="json"),
+            "truth": None if request.truth is None else sha256_of(Path(request.truth)),
+        },
         weights_hash=weights_hash,
         code_version=code_version(),
     )
-    notes = tuple(note for note in (window_note, dem.why, *_mask_notes(cube)) if note)
+    notes = tuple(note for note in (window_note, _dem_note(dem), *_mask_notes(cube)) if note)
     return MapPlan(event, area, cube, model, weights_hash, layout.run(identity.key), notes)
+
+
+def _dem_note(dem: DemChoice) -> str:
+    return f"elevation from {dem.id}: {dem.why}" if dem.why else ""
 
 
 def _plan_scenes(

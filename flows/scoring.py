@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from flows.errors import FlowError
 from flows.facts import Scores
-from flows.mapping import Scene, Sides, inventory_mask, strips
+from flows.mapping import Scene, Sides, inventory_mask, windows
 from gee.types import Grid, Observed
 from modeling.baseline import load_baseline
 from modeling.metrics import confusion, object_scores
@@ -42,7 +42,7 @@ def score(
     if not valid.any():
         raise FlowError(f"truth {truth}: none of its pixels was observed, so nothing can be scored")
     mapped = np.zeros(grid.shape_yx, bool)
-    for window in strips(grid):
+    for window in windows(grid):
         mapped[window] = inventory_mask(inventory, sides, grid, window) == 1
     scores = [_scores(model_name, mapped, landslide, valid)]
     plain = _baseline(scene, valid)
@@ -76,7 +76,7 @@ def _read_truth(path: Path, grid: Grid) -> tuple[BoolArray, BoolArray]:
                 resampling=Resampling.nearest, add_alpha=source.nodata is None,
             ) as warped,
         ):  # fmt: skip
-            for window in strips(grid):
+            for window in windows(grid):
                 part = Window.from_slices(*window)
                 known[window] = warped.dataset_mask(window=part) > 0
                 landslide[window] = (warped.read(1, window=part) == 1) & known[window]
@@ -91,6 +91,6 @@ def _baseline(scene: Scene, valid: BoolArray) -> BoolArray | None:
         return None
     baseline = load_baseline()
     mapped = np.zeros(scene.grid.shape_yx, bool)
-    for window in strips(scene.grid):
+    for window in windows(scene.grid):
         mapped[window] = baseline.predict(scene.read_tile(*window, layers=needed).layers, valid[window])
     return mapped

@@ -50,7 +50,7 @@ def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterato
             if prefect and not found.prefect_url:
                 folder = own.enter_context(TemporaryDirectory(prefix="prefect-", dir=home, ignore_cleanup_errors=True))
                 os.environ["PREFECT_API_URL"] = own.enter_context(prefect_server(Path(folder), _say))
-            own.callback(_drain_prefect)
+            own.callback(drain_prefect)
             yield settings
         return
     with started(settings, data, home, prefect=prefect) as stack:
@@ -66,10 +66,10 @@ def started(settings: Settings, data: Path | None, home: Path, *, prefect: bool)
         try:
             yield stack
         finally:
-            _drain_prefect()
+            drain_prefect()
 
 
-def _drain_prefect() -> None:
+def drain_prefect() -> None:
     """Send what Prefect still holds back, logs and events: with the server gone it would try for a minute and more."""
     if "prefect" not in sys.modules:
         return

@@ -100,7 +100,6 @@ class DaskSettings(_Group):
     """Where tiles are worked on."""
 
     address: str = Field("", description="Address of a Dask scheduler; empty for a cluster inside the process.")
-    threads: int = Field(8, ge=1, description="Threads of the cluster inside the process.")
 
 
 class WorkSettings(_Group):

@@ -27,7 +27,8 @@ This notebook opens a map that quakeslide has published. It shows
 - To look at the result of `quakeslide demo --out demo`, start the notebook with `QUAKESLIDE_LOCAL__HOME=demo/.standins`
   in the environment. Everything runs on your machine, and the earthquake is a simulated one.
 - For the real services set `QUAKESLIDE_EARTHENGINE__PROJECT` and `QUAKESLIDE_STORAGE__BUCKET`, or put them into
-  `quakeslide.toml`, and log in with `earthengine authenticate` and `gcloud auth application-default login`.
+  `quakeslide.toml`. Log in with `earthengine authenticate` and `gcloud auth application-default login`, and set
+  `GOOGLE_APPLICATION_CREDENTIALS` to the file that the latter has written: GDAL, which reads the rasters, needs it.
 
 `QUAKESLIDE_EVENT` chooses the event. Without it the event that was published last is opened.
 """
@@ -36,10 +37,12 @@ This notebook opens a map that quakeslide has published. It shows
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import os
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import ee
 import geemap
@@ -49,10 +52,15 @@ import numpy as np
 import pandas as pd
 import pystac
 import rasterio
+import shapely
 from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from rasterio.enums import Resampling
+from rasterio.warp import transform
 from rasterio.windows import Window
 
 from flows.errors import FlowError
@@ -69,7 +77,7 @@ from gee.pixels import fetch_pixels
 from gee.scenecube import SceneCube, open_cube
 from gee.sentinel2 import NODATA
 from gee.session import open_session
-from gee.store import filesystem, storage_options
+from gee.store import filesystem
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Observed, Tile
 from modeling.simulate.landslides import inverse_gamma_cdf
 
@@ -83,6 +91,7 @@ session = open_session(settings.earthengine.url, settings.earthengine.project)
 bucket, endpoint = f"gs://{settings.storage.bucket}", settings.storage.endpoint
 store = Store(bucket, endpoint)
 files, root = filesystem(bucket, endpoint)
+pd.set_option("display.width", 160, "display.max_columns", None)
 
 # %% [markdown]
 """
@@ -102,8 +111,10 @@ def newest_event() -> str:
         if published := read_versions(store, EventLayout(bucket, event_id)):
             latest[event_id] = published[-1].published
     if not latest:
-        raise FlowError(f"no map is published in {bucket}: run `quakeslide map EVENT_ID` first, or choose another bucket")
-    return max(latest, key=lambda event_id: latest[event_id])
+        raise FlowError(
+            f"no map is published in {bucket}: run `quakeslide map EVENT_ID` first, or choose another bucket"
+        )
+    return max(latest, key=latest.__getitem__)
 
 
 event_id = os.environ.get("QUAKESLIDE_EVENT") or newest_event()
@@ -180,8 +191,8 @@ def coarse(fine: Grid, longest_px: int) -> Grid:
 
 RGB = ("red", "green", "blue")
 overview = coarse(grid, 600)
-bands = [f"{colour}_{phase}" for phase in PHASES for colour in RGB]
-pixels = fetch_pixels(session, expression, overview, dict.fromkeys(bands, "int16"))
+wanted = [f"{colour}_{phase}" for phase in PHASES for colour in RGB]
+pixels = fetch_pixels(session, expression, overview, dict.fromkeys(wanted, "int16"))
 rgb = {phase: np.stack([pixels[f"{colour}_{phase}"] for colour in RGB], axis=-1) for phase in PHASES}  # (y, x, 3) DN
 
 clear = np.concatenate([values[(values != NODATA).all(axis=-1)] for values in rgb.values()])
@@ -200,8 +211,8 @@ def natural_colour(dn: np.ndarray) -> np.ndarray:
 # %% [markdown]
 """
 The map. Switch layers on and off at its top right; *probability* and *mask* are there but switched off. The yellow
-outlines are the inventory. Where the map is coloured as *not observed* nothing is known, whatever the image below it
-shows. The background map needs the internet, the layers of a local version do not.
+outlines are the inventory, the white line bounds the mapped area. Where the map is coloured as *not observed* nothing
+is known, whatever the image below shows. The background map needs the internet, the layers of a local version do not.
 """
 
 # %%
@@ -217,10 +228,12 @@ def before_or_after(phase: str) -> ee.Image:
     return image.updateMask(composite.select(f"observed_{phase}").eq(int(Observed.CLEAR)))
 
 
-left, bottom, right, top = item.bbox
-metres = max(grid.shape_yx) * grid.pixel_m
-zoom = int(np.log2(156_543 * np.cos(np.radians((bottom + top) / 2)) * 800 / metres))  # the area on some 800 pixels
-m = geemap.Map(ee_initialize=False, center=[(bottom + top) / 2, (left + right) / 2], zoom=zoom, height="700px")
+west, south, east, north = grid.bounds
+(lon,), (lat,) = transform(grid.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2])
+zoom = int(np.log2(156_543 * np.cos(np.radians(lat)) * 800 / max(east - west, north - south)))  # on some 800 pixels
+area = ee.FeatureCollection(ee.Geometry(item.geometry))
+
+m = geemap.Map(ee_initialize=False, center=[lat, lon], zoom=zoom, height="700px")
 m.addLayer(before_or_after("pre"), contrast, "before")
 m.addLayer(before_or_after("post"), contrast, "after")
 m.addLayer(probability, {"min": 0, "max": 1, "palette": PROBABILITY}, "probability", False)
@@ -230,6 +243,7 @@ m.addLayer(
     {"min": codes[0].value, "max": codes[-1].value, "palette": [CODE_COLOURS[code] for code in codes]},
     "not observed",
 )
+m.addLayer(area.style(color="ffffff", fillColor="00000000", width=2), {}, "mapped area")
 m.addLayer(landslides.style(color=OUTLINE, fillColor="00000000", width=2), {}, "landslides")
 m.add_legend(title="Landslides", legend_dict={"landslide": OUTLINE, **unseen})
 m.add_colorbar({"min": 0, "max": 1, "palette": PROBABILITY}, label="landslide probability", layer_name="probability")
@@ -246,6 +260,17 @@ GeoParquet. Nothing below needs Earth Engine. A figure reads only as much of a r
 
 
 # %%
+@contextmanager
+def raster(name: str) -> Iterator[rasterio.DatasetReader]:
+    """The COG of a layer; only the parts that are read travel."""
+    local = {"CPL_GS_ENDPOINT": f"{endpoint}/", "GS_NO_SIGN_REQUEST": "YES"} if endpoint else {}
+    with (
+        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", **local),
+        rasterio.open(version.assets[name], driver="GTiff") as source,
+    ):
+        yield source
+
+
 def read_small(name: str, longest_px: int, resampling: Resampling) -> np.ma.MaskedArray:
     """A layer of the version, (y, x), at most `longest_px` a side; masked where it has no value."""
     with raster(name) as source:
@@ -253,61 +278,68 @@ def read_small(name: str, longest_px: int, resampling: Resampling) -> np.ma.Mask
         return source.read(1, out_shape=shape, resampling=resampling, masked=True)
 
 
-def raster(name: str) -> rasterio.DatasetReader:
-    """The COG of a layer, read from the bucket piece by piece as needed."""
-    return rasterio.open(files._strip_protocol(version.assets[name]), driver="GTiff", opener=files)
-
-
-inventory = geopandas.read_parquet(version.assets["landslides_parquet"], storage_options=storage_options(bucket, endpoint))
-outlines = inventory.boundary
-west, south, east, north = grid.bounds
+inventory = geopandas.read_parquet(io.BytesIO(store.read_bytes(version.assets["landslides_parquet"], max_bytes=2**30)))
 extent = (west, east, south, north)
+
+
+def maps(titles: list[str], panel_in: float) -> tuple[Figure, list[Axes]]:
+    """A figure with empty maps of the area side by side, each `panel_in` inches wide, kilometres along the edges."""
+    ratio = np.clip((north - south) / (east - west), 0.3, 2.0)
+    size = (panel_in * len(titles) + 1, panel_in * ratio + 1.1)
+    figure, axes = plt.subplots(1, len(titles), figsize=size, sharex=True, sharey=True, layout="constrained")
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set(title=title, xlim=(west, east), ylim=(south, north), aspect="equal", xlabel=f"easting, km ({grid.crs})")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda metres, _: f"{metres / 1000:g}")
+    axes[0].set_ylabel("northing, km")
+    figure.suptitle(f"{facts.event.title}, version {version.version}")
+    return figure, list(axes)
+
+
+def outline(ax: Axes, colour: str, width: float) -> None:
+    """Draw the inventory."""
+    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(inventory.geometry.to_numpy())]
+    ax.add_collection(LineCollection(rings, colors=colour, linewidths=width), autolim=False)
+
 
 # %% [markdown]
 """
-**Before, after, and what was found.** Grey ground was not seen clearly on that side of the event.
+**Before, after, and what was found.** Grey ground was not seen clearly on that side of the event. Landslides are mapped
+inside the area of interest only, the images reach beyond it.
 """
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(16, 5.6), sharex=True, sharey=True, layout="constrained")
+figure_images, axes = maps(["before", "after", "after, with landslides"], 5)
 wide = (west, west + overview.shape_yx[1] * overview.pixel_m, north - overview.shape_yx[0] * overview.pixel_m, north)
-for ax, phase, name in zip(axes, ("pre", "post", "post"), ("before", "after", "after, with landslides"), strict=True):
+for ax, phase in zip(axes, ("pre", "post", "post"), strict=True):
     ax.set_facecolor("#b9bec5")
     ax.imshow(natural_colour(rgb[phase]), extent=wide, interpolation="nearest")
-    ax.set(title=name, xlim=(west, east), ylim=(south, north), xlabel=f"easting, m ({grid.crs})")
-if len(inventory):
-    outlines.plot(ax=axes[2], color=OUTLINE, linewidth=0.8)
-axes[0].set_ylabel("northing, m")
-figure.suptitle(facts.event.title)
-figure_images = figure
+    ax.set(xlim=(west, east), ylim=(south, north))
+outline(axes[2], OUTLINE, 0.9)
 plt.show()
 
 # %% [markdown]
 """
-**Probability, and what was not observed.** In the left map white means that nothing is known, not that the probability
-is small.
+**Probability, and what was not observed.** Grey in the left map means that nothing is known, not that the probability is
+small.
 """
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(14, 6.2), sharex=True, sharey=True, layout="constrained")
-shown = read_small("probability", 1200, Resampling.average)
-scale = LinearSegmentedColormap.from_list("probability", PROBABILITY)
-drawn = axes[0].imshow(shown, cmap=scale, vmin=0, vmax=1, extent=extent, interpolation="nearest")
-figure.colorbar(drawn, ax=axes[0], shrink=0.8, label="landslide probability")
-if len(inventory):
-    outlines.plot(ax=axes[0], color="#1d2430", linewidth=0.5)
-axes[0].set(title=f"probability, outlines from {facts.provenance.threshold:.2f} on", ylabel="northing, m")
-
+figure_result, axes = maps(
+    [f"probability, landslides from {facts.provenance.threshold:.2f} on", "what was observed"], 6.5
+)
+shown = {"extent": extent, "interpolation": "nearest"}
 seen = read_small("observed", 1200, Resampling.nearest)
+unseen_here = np.ma.masked_where(seen.filled(Observed.CLEAR) == Observed.CLEAR, np.ones(seen.shape))
+axes[0].imshow(unseen_here, cmap=ListedColormap(["#b9bec5"]), **shown)
+scale = LinearSegmentedColormap.from_list("probability", PROBABILITY)
+drawn = axes[0].imshow(read_small("probability", 1200, Resampling.average), cmap=scale, vmin=0, vmax=1, **shown)
+figure_result.colorbar(drawn, ax=axes[0], shrink=0.8, label="landslide probability")
+outline(axes[0], "#1d2430", 0.5)
 palette = ListedColormap([CODE_COLOURS[code] for code in codes])
-axes[1].imshow(seen, cmap=palette, vmin=codes[0] - 0.5, vmax=codes[-1] + 0.5, extent=extent, interpolation="nearest")
-there = [code for code in codes if (seen == code).any()]
-axes[1].legend(handles=[Patch(color=CODE_COLOURS[code], label=OBSERVED_LABELS[code]) for code in there], loc="upper right")
-axes[1].set_title("what was observed")
-for ax in axes:
-    ax.set(xlim=(west, east), ylim=(south, north), xlabel=f"easting, m ({grid.crs})")
-figure.suptitle(facts.event.title)
-figure_result = figure
+axes[1].imshow(seen, cmap=palette, vmin=codes[0] - 0.5, vmax=codes[-1] + 0.5, **shown)
+there = [Patch(color=CODE_COLOURS[code], label=OBSERVED_LABELS[code]) for code in codes if (seen == code).any()]
+figure_result.legend(handles=there, loc="outside lower right", ncols=3)
 plt.show()
 
 # %% [markdown]
@@ -355,11 +387,11 @@ above it at the large end has often joined neighbours into one polygon.
 """
 
 # %%
-figure, ax = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
-edges = np.geomspace(100, 1e6, 25)
-widths = np.diff(edges)
+figure_sizes, ax = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
 if len(inventory):
-    smallest = inventory["area_m2"].min()
+    smallest, biggest = inventory["area_m2"].min(), inventory["area_m2"].max()
+    edges = np.geomspace(smallest, max(1e6, 1.01 * biggest), 21)
+    widths = np.diff(edges)
     density = np.histogram(inventory["area_m2"], edges)[0] / widths
     middle = np.sqrt(edges[:-1] * edges[1:])
     ax.plot(middle[density > 0], density[density > 0], "o", color="#d1495b", label="this inventory")
@@ -371,7 +403,6 @@ if len(inventory):
     ax.set(xscale="log", yscale="log", ylim=(density[density > 0].min() / 3, density.max() * 5))
     ax.legend()
 ax.set(xlabel="area of a landslide, m²", ylabel="landslides per m² of size", title=f"{len(inventory)} landslides")
-figure_sizes = figure
 plt.show()
 
 # %% [markdown]

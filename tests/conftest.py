@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.quakes import SmallQuake, write_small_quake
+from fakes.weights import untrained
+from fakes.wiring import wired
+
+from flows.services import drain_prefect
+from infra.local.stack import LocalStack
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,3 +22,35 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the recorded real data are not here ({SHARED_DATA.name} folder beside the checkout)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def small_quake(tmp_path_factory: pytest.TempPathFactory) -> SmallQuake:
+    """A simulated earthquake of 2.56 x 2.56 km with its scenes, elevation model and USGS record."""
+    return write_small_quake(tmp_path_factory.mktemp("quake"))
+
+
+@pytest.fixture(scope="session")
+def some_weights(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten-band weights that find landslides in one of thirty pixels of `small_quake`, though untrained."""
+    return untrained(small_quake.region, tmp_path_factory.mktemp("weights"), "tiny", "ten-band", share=0.03)
+
+
+@pytest.fixture(scope="session")
+def stack(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The stand-ins and a Prefect server, serving `small_quake`."""
+    home = tmp_path_factory.mktemp("stack")
+    with LocalStack(home, catalogues=[small_quake.catalogue], usgs_folders=[small_quake.usgs], prefect=True) as up:
+        yield up
+        drain_prefect()
+
+
+@pytest.fixture
+def services(
+    stack: LocalStack, some_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """The environment in which quakeslide uses `stack`, with a bucket and a project of its own, set for this process."""
+    monkeypatch.chdir(tmp_path)
+    name = tmp_path.name.replace("_", "-").lower()[:60].strip("-.")
+    with wired(stack, name, some_weights, tmp_path) as variables:
+        yield variables

@@ -125,7 +125,9 @@ def test_a_damaged_catalogue_file_is_named_and_harms_no_other(server: str, catal
 def test_a_footprint_may_be_given(server: str, catalogue: CatalogueWriter) -> None:
     described = catalogue.root / "S2" / "a.json"
     swath = shapely.box(141.0, 42.4, 141.003, 42.5)
-    described.write_text(json.dumps({**json.loads(described.read_text()), "footprint": shapely.geometry.mapping(swath)}))
+    described.write_text(
+        json.dumps({**json.loads(described.read_text()), "footprint": shapely.geometry.mapping(swath)})
+    )
     assert shapely.geometry.shape(ee.Image("S2/a").geometry().getInfo()).bounds == swath.bounds
     assert ee.ImageCollection("S2").filterBounds(ee.Geometry.Point([141.004, 42.45])).size().getInfo() == 0
 
@@ -137,10 +139,10 @@ def test_folders_and_collections(server: str) -> None:
     assert [a["id"] for a in ee.data.listAssets(ROOT)["assets"]] == [f"{ROOT}/quakeslide"]
     assert ee.data.getAsset("S2/a")["bands"][0]["grid"]["dimensions"] == {"width": 50, "height": 40}
     assert [a["id"] for a in ee.data.listAssets("S2")["assets"]] == ["S2/a"]
-    assert ee.data.getInfo(f"{ROOT}/nothing") is None
     for request, words in (
         (lambda: ee.data.createFolder(f"{ROOT}/quakeslide"), "Cannot overwrite asset"),
         (lambda: ee.data.createFolder(f"{ROOT}/no/such"), "its parent '.*/no' does not exist"),
+        (lambda: ee.data.getAsset(f"{ROOT}/nothing"), "does not exist or doesn't allow this operation"),
         (lambda: ee.data.deleteAsset(f"{ROOT}/quakeslide"), "it has children"),
         (lambda: ee.data.deleteAsset(f"{ROOT}/nothing"), "does not exist or doesn't allow this operation"),
         (lambda: ee.data.deleteAsset("S2/a"), "belongs to the catalogue folder"),
@@ -156,7 +158,9 @@ def test_a_cog_backed_image_is_read_where_it_lies(server: str, storage: str) -> 
     probability[:3] = np.nan
     uri = put(storage, "events/us1/probability.tif", cog(probability))
     properties = {"quakeslide:version": 1}
-    ee.data.startExternalImageIngestion(manifest("quakeslide/v1", uri, properties=properties, startTime="2018-09-06T00:00:00Z"))
+    ee.data.startExternalImageIngestion(
+        manifest("quakeslide/v1", uri, properties=properties, startTime="2018-09-06T00:00:00Z")
+    )
     image = ee.Image(f"{ROOT}/quakeslide/v1")
     np.testing.assert_array_equal(values(image, GRID), probability.astype(float))
     assert image.bandNames().getInfo() == ["probability"]
@@ -207,7 +211,9 @@ def polygons() -> geopandas.GeoDataFrame:
 
 
 def as_csv(frame: geopandas.GeoDataFrame) -> bytes:
-    table = frame.drop(columns="geometry").assign(geometry=[json.dumps(shapely.geometry.mapping(s)) for s in frame.geometry])
+    table = frame.drop(columns="geometry").assign(
+        geometry=[json.dumps(shapely.geometry.mapping(s)) for s in frame.geometry]
+    )
     return table.to_csv(index=False).encode()
 
 
@@ -250,7 +256,10 @@ def test_exports_to_assets_and_to_cloud_storage(server: str, storage: str) -> No
             ee.FeatureCollection([ee.Feature(region, {"n": 1})]), assetId=f"{ROOT}/quakeslide/table"
         ),
         ee.batch.Export.table.toCloudStorage(
-            ee.FeatureCollection([ee.Feature(region, {"n": 1})]), bucket=BUCKET, fileNamePrefix="out/t", fileFormat="CSV"
+            ee.FeatureCollection([ee.Feature(region, {"n": 1})]),
+            bucket=BUCKET,
+            fileNamePrefix="out/t",
+            fileFormat="CSV",
         ),
     ]
     for task in tasks:
@@ -277,20 +286,26 @@ def test_operations_take_their_time_and_are_begun_again_after_a_restart(
         ee.data.updateAsset(f"{ROOT}/kept", {"properties": {"note": "x"}}, ["properties"])
         task = ee.batch.Export.image.toAsset(ee.Image("S2/a"), assetId=f"{ROOT}/kept/image")
         task.start()
-        again = ee.data.exportImage(task.id, {"expression": ee.Image("S2/a"), **destination("kept/image")})
-        assert task.id in again["name"] or again["metadata"]["state"] == "PENDING"
-        assert ee.data.getTaskStatus(task.id)[0]["state"] == "READY"
+        body = {"expression": ee.Image("S2/a"), **destination("kept/twice")}
+        first, second = (ee.data.exportImage("the-same-request", body) for _ in range(2))
+        assert first["name"] == second["name"]
+        ee.data.cancelOperation(first["name"])
+        assert state_of(task) == "PENDING"
         doomed = ee.batch.Export.image.toAsset(ee.Image("S2/a"), assetId=f"{ROOT}/kept/doomed")
         doomed.start()
         doomed.cancel()
-        assert ee.data.getTaskStatus(doomed.id)[0]["state"] == "CANCELLED"
+        assert state_of(doomed) == "CANCELLED"
         tiles = ee.Image("S2/a").getMapId({"min": 0, "max": 2000})["mapid"]
     with earth_engine(catalogue.root, tmp_path / "state", operation_s=0.05) as url:
         assert ee.data.getAsset(f"{ROOT}/kept")["properties"] == {"note": "x"}
         assert ended(f"projects/local-project/operations/{task.id}")["metadata"]["state"] == "SUCCEEDED"
         assert pixels(f"{ROOT}/kept/image", GRID)["B2"].max() == 2000
-        assert ee.data.getTaskStatus(doomed.id)[0]["state"] == "CANCELLED"
+        assert state_of(doomed) == "CANCELLED"
         assert httpx.get(f"{url}/v1/{tiles}/tiles/0/0/0").status_code == 200
+
+
+def state_of(task: Any) -> str:
+    return str(ee.data.getOperation(f"projects/local-project/operations/{task.id}")["metadata"]["state"])
 
 
 def destination(name: str) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 
+from infra.local.earthengine.algorithms.registry import implementation, known
 from infra.local.earthengine.errors import ArgumentError, UnknownAlgorithmError
 from infra.local.earthengine.graph import Graph
 from infra.local.earthengine.service import ALGORITHMS
+from infra.local.earthengine.signatures import signatures
 
 
 class Calls:
@@ -131,5 +134,19 @@ def test_a_body_without_an_expression_is_refused(expression: Any) -> None:
         Graph(expression, Calls())
 
 
-def test_the_themes_of_algorithms_are_many() -> None:
-    assert len(ALGORITHMS) > 20
+def test_every_algorithm_takes_the_arguments_that_clients_send() -> None:
+    declared = signatures()
+    assert len(known()) > 500
+    assert known() <= declared.keys()
+    for name in known():
+        parameters = inspect.signature(implementation(name)).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue  # arguments named like words of the language
+        sent = {a.name for a in declared[name].arguments}
+        assert sent <= parameters.keys(), name
+        needed = {k for k, p in parameters.items() if p.default is p.empty} - {"context"}
+        assert needed <= sent, name
+
+
+def test_the_themes_of_algorithms_are_imported() -> None:
+    assert {"collections", "composites", "terrain"} <= set(ALGORITHMS)

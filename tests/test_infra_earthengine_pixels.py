@@ -206,14 +206,18 @@ def test_reductions_over_time(server: str, name: str, reference: Any) -> None:
     wanted = reference(stack(), axis=0)
     if name != "stdDev":
         np.testing.assert_allclose(values(getattr(collection, name)(), GRID), wanted, rtol=1e-12)
-    np.testing.assert_allclose(values(collection.reduce(getattr(ee.Reducer, name)()), GRID), wanted, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(
+        values(collection.reduce(getattr(ee.Reducer, name)()), GRID), wanted, rtol=1e-9, atol=1e-6
+    )
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice")
 def test_percentiles_and_names(server: str) -> None:
     reduced = ee.ImageCollection(COLLECTION).reduce(ee.Reducer.percentile([25, 75]))
     assert reduced.bandNames().getInfo()[:3] == ["B2_p25", "B2_p75", "B3_p25"]
-    np.testing.assert_allclose(values(reduced.select("B2_p25"), GRID), np.nanpercentile(stack(), 25, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        values(reduced.select("B2_p25"), GRID), np.nanpercentile(stack(), 25, axis=0), rtol=1e-12
+    )
 
 
 def last_valid(layers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -344,7 +348,11 @@ def test_expressions(server: str) -> None:
     picked = image().expression("b('B2') > 3000 && !(b(1) < 100) ? -1 : max(b('B2'), 500)").select(0)
     wanted = np.where((a > 3000) & ~(b < 100) & ~np.isnan(b), -1, np.maximum(a, 500))
     np.testing.assert_allclose(values(picked, GRID), wanted)
-    for text, words in (("b('B2') +", "ends too early"), ("nope + 1", "unknown name 'nope'"), ("b(1) ) 2", "unexpected")):
+    for text, words in (
+        ("b('B2') +", "ends too early"),
+        ("nope + 1", "unknown name 'nope'"),
+        ("b(1) ) 2", "unexpected"),
+    ):
         with pytest.raises(ee.EEException, match=words):
             image().expression(text).getInfo()
 

@@ -33,7 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         write.image(f"{COLLECTION}/i{i}", bands, east, dt.datetime(2018, 9, 3 + i, 1, 2, 3, tzinfo=dt.UTC), properties)
     write.collection("EMPTY/COLLECTION", {"title": "nothing yet"})
     rows, cols = np.mgrid[:20, :30]
-    write.image("ramp", {"a": (rows * 30 + cols).astype(np.int16), "b": (cols % 3).astype(np.int16)}, GRID, masked=False)
+    write.image(
+        "ramp", {"a": (rows * 30 + cols).astype(np.int16), "b": (cols % 3).astype(np.int16)}, GRID, masked=False
+    )
     with earth_engine(root, tmp_path_factory.mktemp("state")) as url:
         yield url
 
@@ -215,7 +217,9 @@ def test_geometries() -> None:
     assert box.perimeter(1).getInfo() == pytest.approx(geod.geometry_area_perimeter(outline)[1], rel=1e-3)
     assert box.bounds().coordinates().getInfo()[0][0] == [141.1, 42.0]
     assert ee.Geometry.Point([141, 42]).buffer(1000).area(1).getInfo() == pytest.approx(np.pi * 1e6, rel=0.01)
-    assert ee.Geometry.Point([141, 42]).distance(ee.Geometry.Point([141, 43])).getInfo() == pytest.approx(111_070, abs=50)
+    assert ee.Geometry.Point([141, 42]).distance(ee.Geometry.Point([141, 43])).getInfo() == pytest.approx(
+        111_070, abs=50
+    )
     unclosed = ee.Geometry.Polygon([[[0, 0], [1, 0], [1, 1], [0, 1]]], None, False)
     assert unclosed.getInfo()["coordinates"][0][0] == unclosed.getInfo()["coordinates"][0][-1]
     assert box.intersects(ee.Geometry.Point([141.05, 42.1]), 1).getInfo() is True
@@ -230,7 +234,9 @@ def test_geometries() -> None:
 def test_features_and_joins() -> None:
     features = ee.FeatureCollection([ee.Feature(ee.Geometry.Point([i, 0]), {"n": i, "odd": i % 2}) for i in range(4)])
     assert features.filter(ee.Filter.eq("odd", 1)).aggregate_array("n").getInfo() == [1, 3]
-    assert features.map(lambda f: f.set("twice", ee.Number(f.get("n")).multiply(2))).aggregate_sum("twice").getInfo() == 12
+    assert (
+        features.map(lambda f: f.set("twice", ee.Number(f.get("n")).multiply(2))).aggregate_sum("twice").getInfo() == 12
+    )
     assert [f["id"] for f in features.getInfo()["features"]] == ["0", "1", "2", "3"]
     shifted = collection().map(lambda i: i.set("other", ee.String(i.get("system:index")).replace("i", "j")))
     same = ee.Filter.equals(leftField="system:index", rightField="system:index")

@@ -71,11 +71,11 @@ class Domain:
     soil_brightness: float = 0.22
     """Red reflectance of fresh, dry bare soil."""
     soil_redness: float = 1.3
-    """Exponent of the rise of soil reflectance with wavelength: 0 grey rock, 2 red laterite."""
+    """Exponent of the rise of soil reflectance with wavelength: 0 grey, above 2 red."""
     friction: float = 30.0
     """Slides start around this slope: hardly 6 degrees below it, as easily as anywhere 10 degrees above it."""
     slide_share: float = 0.035
-    """Share of the region that the drawn landslides would cover if none met another or stopped early."""
+    """Sum of the areas drawn for landslides over the region's area; about half as much again is painted."""
     slide_scale: float = 1.0
     """Factor on the areas drawn from the distribution of Malamud et al. (2004)."""
     slide_min_m2: float = 900.0

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from modeling.simulate.domains import Domain
@@ -25,7 +26,7 @@ MAXIMUM_COUNT = 20_000
 """No region gets more landslides than this, whatever its size."""
 
 
-def inverse_gamma_cdf(area_m2: FloatArray, scale: float = 1.0) -> FloatArray:
+def inverse_gamma_cdf(area_m2: npt.ArrayLike, scale: float = 1.0) -> npt.NDArray[np.float64]:
     """Share of landslides smaller than `area_m2`: Q(rho, a / (A - s)), Malamud et al. (2004), areas times `scale`."""
     shifted = np.asarray(area_m2, dtype=np.float64) / scale / 1e6 - S_KM2
     return np.asarray(special.gammaincc(RHO, A_KM2 / shifted))
@@ -47,7 +48,11 @@ class Slides:
     depth: FloatArray
     """How thoroughly the ground was bared: 1 along the axis, falling to about 0.3 at the edge, 0 outside."""
     drawn_m2: FloatArray
-    """The areas that were drawn, m2, by number from 1; the painted ones differ (overlap, frayed edge, early stop)."""
+    """The areas that were drawn, m2, by number from 1.
+
+    A slide alone is painted at 1.3 to 1.9 times this (large to small): rounded ends and whole pixels add to it. Overlap
+    and an early stop on the valley floor take from it.
+    """
 
 
 def susceptibility(domain: Domain, terrain: Terrain, mmi: FloatArray) -> FloatArray:
@@ -67,8 +72,8 @@ def make_slides(
 ) -> Slides:
     """Slides started in proportion to `chance` (y, x) and run down the flow, deterministic in `seed` and `purpose`.
 
-    As many as would cover `share` of the region on average if none overlapped or ended early; few large ones can make
-    a small region differ much from it.
+    As many as have, on average, `share` of the region's area by the areas drawn (see `Slides.drawn_m2`); in a small
+    region a few large ones make it differ much from that.
     """
     rng = stream(seed, "slides", purpose)
     shape = terrain.slope_deg.shape
@@ -104,7 +109,7 @@ def _run_out(
     """Paint one slide along the flow from its crown; ends after its length, or a little way out on the valley floor."""
     elongation = domain.elongation * math.exp(0.25 * rng.standard_normal())
     length_px = math.sqrt(area_m2 * elongation) / pixel_m
-    # The painted outline is cut at 0.3 of the axis, and the ends are rounded: widen to keep the area.
+    # The painted outline is cut at 0.3 of the axis, which 1.35 makes up for, and more: see `Slides.drawn_m2`.
     half_px = 0.5 * 1.35 * (area_m2 / pixel_m**2) / length_px
     y, x = float(start[0]), float(start[1])
     _, cols = terrain.coarse_shape

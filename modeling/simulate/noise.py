@@ -26,8 +26,9 @@ def fractal(
     """A Gaussian random field (y, x), zero mean and unit variance, with power spectrum f**-beta.
 
     Power is flat for wavelengths above `longest_px` and fades below `shortest_px`. Fields without short waves are made
-    on a coarser grid and interpolated. Made by Fourier transform, so opposite edges nearly fit together; mean and
-    variance hold before the field is cut to size.
+    on a coarser grid and interpolated. Made by Fourier transform, so opposite edges nearly fit together. Mean and
+    variance hold for the grid it is made on: cutting it to size changes both a little, interpolation takes up to a
+    sixth off the deviation.
     """
     step = max(1, int(shortest_px / 3))
     rows, cols = (fft.next_fast_len(math.ceil(n / step) + 4, real=True) for n in shape_yx)

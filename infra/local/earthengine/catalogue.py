@@ -8,7 +8,8 @@
 `file` is relative to the JSON file; `footprint` (GeoJSON) may say where the image has data, otherwise it is the
 raster's outline. A folder with images is a collection named by its path; `collection.json` in it may give the
 collection `properties`, and makes an empty folder an empty collection. Before every request the folders are looked
-through for files that are new, changed or gone; only those are read.
+through for JSON files that are new, changed or gone; only those are read. (A raster that is replaced by one of another
+grid or type is seen when its JSON file is written again.)
 """
 
 from __future__ import annotations

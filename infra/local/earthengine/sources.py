@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,11 @@ class Reader:
                 "GDAL_HTTP_TIMEOUT": "30",
             }
         with rasterio.Env(**options):
-            yield
+            try:
+                yield
+            finally:
+                # GDAL keeps what it read of a remote file as long as the file is open.
+                self._forget(lambda uri: uri.startswith("gs://"))
 
     def renew(self, uri: str) -> None:
         """Forget what was known of a remote file: it may have been written again."""
@@ -100,7 +104,7 @@ class Reader:
             values = dataset.read(**kwargs)
             mask = self._mask(dataset, band, values, window, out_shape)
         except RasterioIOError as error:
-            self._forget(uri)
+            self._forget(lambda name: name == uri)
             raise ArgumentError(f"Cannot read '{uri}': {error}") from error
         return Raster(values, mask)
 
@@ -139,9 +143,10 @@ class Reader:
             opened.popitem(last=False)[1].close()
         return dataset
 
-    def _forget(self, uri: str) -> None:
-        for key in [k for k in self._local.opened if k[0] == uri]:
-            self._local.opened.pop(key).close()
+    def _forget(self, chosen: Callable[[str], bool]) -> None:
+        opened: OrderedDict[tuple[str, int], Any] = getattr(self._local, "opened", None) or OrderedDict()
+        for key in [k for k in opened if chosen(k[0])]:
+            opened.pop(key).close()
 
     def _path(self, uri: str) -> str:
         if not uri.startswith("gs://"):
@@ -206,7 +211,7 @@ def pyramid_level(grid: PixelGrid, source: Projection) -> int:
 
 def _indices(position: Array, size: int, factor: int) -> tuple[Array, Array]:
     inside = (position >= 0) & (position < size)
-    return np.where(inside, position // factor, 0).astype(np.int64), inside
+    return (np.where(inside, position, 0) // factor).astype(np.int64), inside
 
 
 def _extent(index: Array, inside: Array) -> tuple[int, int]:

@@ -46,12 +46,16 @@ def known() -> frozenset[str]:
     return frozenset(_ALGORITHMS)
 
 
+def implementation(name: str) -> Algorithm:
+    """The function behind a name. UnknownAlgorithmError when there is none."""
+    if name not in _ALGORITHMS:
+        raise UnknownAlgorithmError(name)
+    return _ALGORITHMS[name][0]
+
+
 def invoke(context: Context, name: str, arguments: dict[str, Any]) -> Any:
     """Call an algorithm by its name. ArgumentError when an argument is missing, unknown, or of the wrong type."""
-    found = _ALGORITHMS.get(name)
-    if found is None:
-        raise UnknownAlgorithmError(name)
-    function, wants_context = found
+    function, wants_context = implementation(name), _ALGORITHMS[name][1]
     signature = signatures().get(name)
     given = arguments if signature is None else _completed(context, name, signature.arguments, arguments)
     return function(context, **given) if wants_context else function(**given)
