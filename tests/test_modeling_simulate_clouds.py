@@ -49,12 +49,12 @@ def test_shadows_lie_away_from_the_sun_by_height_times_the_tangent(azimuth: floa
 
 
 def test_the_lower_the_sun_the_farther_the_shadow() -> None:
-    together = []
-    for zenith in (2.0, 20.0, 45.0):
-        some = [clouds_of(seed, sun=Sun(zenith, 180.0)) for seed in range(3)]
-        together.append(np.mean([np.corrcoef(one.opacity.ravel(), one.shade.ravel())[0, 1] for one in some]))
-    assert together[0] > 0.8
-    assert together[0] > together[1] > together[2]
+    found = []
+    for zenith in (15.0, 45.0):  # the same seed hangs the clouds at the same height
+        sun = Sun(zenith, 150.0)
+        clouds = clouds_of(1, sun=sun)
+        found.append(max(range(600, 2501, 25), key=lambda height: agreement(clouds, height, sun)))
+    assert found[0] == pytest.approx(found[1], rel=0.12)
 
 
 @pytest.mark.parametrize("cover", [0.1, 0.3, 0.6])

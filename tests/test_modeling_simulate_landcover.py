@@ -20,13 +20,13 @@ from modeling.simulate.landcover import (
     WATER,
     Cover,
     make_cover,
-)  # fmt: skip
+)
 from modeling.simulate.terrain import Terrain, make_terrain
 
 SHAPE = (220, 240)
 BUSY = replace(
     domain("iburi"), conifer_share=0.3, rock_share=0.05, town_share=0.1, clearcut_share=0.04, burnt_share=0.05,
-    old_scar_share=0.03, road_km=40.0, sites=60.0,
+    old_scar_share=0.03, road_km=40.0, sites=1500.0,
 )  # fmt: skip
 
 

@@ -173,3 +173,14 @@ def test_seed_and_purpose_decide(terrain: Terrain, mmi: FloatArray) -> None:
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, old)
     assert terrain.coarse_shape[0] == SHAPE[0] // STEP + 1
+
+
+def test_a_slide_ends_a_little_way_out_on_the_valley_floor() -> None:
+    one = replace(domain("iburi"), elongation=20.0, slide_min_m2=60_000.0, slide_max_m2=60_100.0)
+    ground = make_terrain(one, 5, SHAPE, PIXEL_M)
+    near = ((ground.above_valley_m > 10) & (ground.above_valley_m < 40)).astype(np.float32)
+    on_floor = []
+    for seed in range(30):
+        inside = make_slides(one, seed, ground, near, 1e-6, "event", PIXEL_M).label > 0
+        on_floor.append((ground.above_valley_m[inside] < 2).mean())
+    assert np.mean(on_floor) < 0.6  # 0.8 if it ran on along the river

@@ -25,7 +25,7 @@ from modeling.simulate.optics import (
     sun_at,
     tint,
     to_sensor,
-)  # fmt: skip
+)
 from modeling.simulate.terrain import Terrain, make_terrain
 
 SHAPE = (96, 110)

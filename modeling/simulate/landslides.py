@@ -106,7 +106,7 @@ def _run_out(
     domain: Domain, rng: np.random.Generator, terrain: Terrain, start: tuple[int, int], area_m2: float, number: int,
     closeness: FloatArray, label: IntArray, pixel_m: float,
 ) -> None:  # fmt: skip
-    """Paint one slide along the flow from its crown; ends after its length, or a little way out on the valley floor."""
+    """Paint one slide along the flow from its crown; ends after its length, or its width out on the valley floor."""
     elongation = domain.elongation * math.exp(0.25 * rng.standard_normal())
     length_px = math.sqrt(area_m2 * elongation) / pixel_m
     # The painted outline is cut at 0.3 of the axis, which 1.35 makes up for, and more: see `Slides.drawn_m2`.

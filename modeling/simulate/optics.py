@@ -45,9 +45,12 @@ SURFACES = (*_SPECTRA, "soil", "scar", "rock", "gravel")
 def spectra(domain: Domain, bands: Sequence[str], tint: npt.NDArray[np.float64] | None = None) -> FloatArray:
     """Reflectance (surface, band) of `SURFACES` in `bands`; `tint` (surface, all of `BANDS`), see `tint`, multiplies it.
 
-    Soil, rock and gravel follow a power of the wavelength up to 1150 nm and are flat beyond.
+    Soil, rock and gravel follow a power of the wavelength up to 1150 nm and are flat beyond. That fits the visible; the
+    redder the soil, the more its infrared is too bright (above 1 for some of `domains.vary`), so NDVI falls too little.
     """
-    soil = domain.soil_brightness * (np.minimum(WAVELENGTH_NM, 1150) / 665.0) ** domain.soil_redness
+    # Iron colours the visible part; beyond 700 nm soils rise slowly, whatever their hue.
+    rise = (np.minimum(WAVELENGTH_NM, 700) / 665.0) ** domain.soil_redness
+    soil = domain.soil_brightness * rise * (np.clip(WAVELENGTH_NM, 700, 1150) / 700.0) ** min(domain.soil_redness, 0.6)
     rock = 0.17 * (np.minimum(WAVELENGTH_NM, 1150) / 665.0) ** 0.45
     rows = [*_SPECTRA.values(), 0.72 * soil, soil, rock, 1.1 * rock]
     table = np.array(rows) * (1.0 if tint is None else tint)
@@ -186,9 +189,10 @@ def to_sensor(surface: FloatArray, light: FloatArray, sun: Sun, aerosol: float, 
     """Top-of-atmosphere reflectance (band, y, x) of ground reflectance (band, y, x) under `light` (y, x).
 
     Path reflectance plus ground times transmittance, in the sense of 6S (Vermote et al. 1997, IEEE Trans. Geosci.
-    Remote Sens. 35) but single scattering, without coupling, adjacency or gases: B9 lacks its water vapour. Optical
-    depth of molecules 0.0089 um**-4.05, of aerosol `aerosol` at 550 nm with Angstrom exponent 1.3; the other factors
-    are set by hand.
+    Remote Sens. 35) but without coupling, adjacency or gases: B9 lacks its water vapour. The path is single scattering
+    seen from straight above, tau P / (4 cos z), with Rayleigh's phase function P = 0.75 (1 + cos2 z). Optical depth of
+    molecules 0.0089 um**-4.05, of aerosol `aerosol` at 550 nm with Angstrom exponent 1.3; aerosol's P and the factors
+    of the transmittance are set by hand.
     """
     micron = WAVELENGTH_NM[[BANDS.index(name) for name in bands]] / 1e3
     rayleigh, particles = 0.0089 * micron**-4.05, aerosol * (micron / 0.55) ** -1.3
