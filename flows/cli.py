@@ -219,9 +219,11 @@ def main() -> None:
     except _UsageError as error:
         _misused(error)
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if error.errno in _NO_SPACE:
+            _fail(f"the disk is full ({error.filename or 'while writing'}): free some space and run the command again")
+        if not isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError)):
             raise
-        _fail(f"the disk is full ({error.filename or 'while writing'}): free some space and run the command again")
+        _fail(f"{error.filename} cannot be used: {error.strerror}")
     except KeyboardInterrupt:
         status = INTERRUPTED
     if status == INTERRUPTED:

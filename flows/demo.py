@@ -12,7 +12,7 @@ import httpx
 
 from flows.errors import ServiceError
 from flows.request import MapRequest
-from flows.run import map_to_folder, say
+from flows.run import map_to_folder, require_folder, say
 from flows.services import apply, started
 from flows.settings import load_settings
 from flows.usgs import UsgsClient
@@ -34,6 +34,7 @@ def run_demo(out: Path, *, seed: int, size_px: int) -> Path:
     State of the stand-ins lies in `out/.standins`: a second run finds what the first one finished.
     """
     begun = time.monotonic()
+    require_folder(out)
     home = out.resolve() / ".standins"
     event_id = f"sim{seed}"
     say(f"demo: a SIMULATED earthquake in a region like {DOMAIN}, {size_px / 100:g} x {size_px / 100:g} km")

@@ -32,7 +32,7 @@ from flows.product_set import sha256_of
 from flows.run import say, show_result, shown_progress
 from flows.scratch import scratch_folder
 from flows.settings import Settings
-from flows.telling import write_pages
+from flows.telling import trained_on_simulated, write_pages
 from gee.types import PHASES, Grid, Observed
 from modeling.bands import band_set
 from modeling.model import LandslideModel, choose_model, load_model
@@ -94,8 +94,14 @@ def map_raster_pair(
         scene = PairScene(pair)
         model = load_model(choose_model(scene.layer_names) if weights == "auto" else weights)
         wanted = band_set(model.band_set)
-        inputs = {path.name: sha256_of(path) for path in (pre, post, dem)}
-        run_key = short_hash({"inputs": inputs, "weights": model.weights_hash, "code": code_version(), "name": name})
+        inputs = {"pre": sha256_of(pre), "post": sha256_of(post), "dem": sha256_of(dem)}
+        read = {
+            "bands": None if bands is None else list(bands),
+            "scale": scale,
+            **settings.model.model_dump(mode="json"),
+        }
+        identity = {"inputs": inputs, "read": read, "weights": model.weights_hash, "code": code_version(), "name": name}
+        run_key = short_hash(identity)
         say(f"{model.name} on {scene.grid.shape_yx[1]} x {scene.grid.shape_yx[0]} pixels of {scene.grid.pixel_m:g} m")
         with scratch_folder(settings.work, scene.grid.shape_yx) as folder, shown_progress():
             write_probability(scene, model, folder / "probability.tif", settings.model)
@@ -129,9 +135,10 @@ def _provenance(
     return Provenance(
         run_key=run_key, code_version=code_version(), model=model.name, band_set=model.band_set,
         weights_hash=model.weights_hash, threshold=model.threshold,
-        cube_hash=hashlib.sha256("".join(sorted(inputs.values())).encode()).hexdigest(), dem=dem.name, mask_rule="",
+        cube_hash=hashlib.sha256("".join(inputs.values()).encode()).hexdigest(), dem=dem.name, mask_rule="",
         area_reason="the extent of the rasters", settings_hash=short_hash(changing),
         settings={f"model.{key}": str(value) for key, value in changing["model"].items()},
+        trained_on_simulated=trained_on_simulated(model),
     )  # fmt: skip
 
 

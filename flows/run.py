@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from flows import progress
+from flows.errors import PublicationError
 from flows.facts import ReportFacts
 from flows.layout import FACTS
 from flows.preflight import require_services
@@ -71,6 +72,7 @@ def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
     from flows.copies import download_version
     from flows.map_event import bucket, map_event
 
+    require_folder(out)
     require_services(settings, usgs=request.area_wkt is None or request.event_time is None)
     with shown_progress():
         publication = map_event(request)
@@ -79,6 +81,12 @@ def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
     facts = ReportFacts.from_json((folder / FACTS).read_text())
     show_result(facts, publication.version, folder)
     return folder
+
+
+def require_folder(out: Path) -> None:
+    """Raise `PublicationError` when `out`, which will receive a folder, is something else: before any work."""
+    if out.exists() and not out.is_dir():
+        raise PublicationError(f"the output folder {out} is a file: name another one")
 
 
 def show_result(facts: ReportFacts, version: int | None, folder: Path) -> None:

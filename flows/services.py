@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,7 +49,7 @@ def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterato
             settings = apply(environment_of(found))
             if prefect and not found.prefect_url:
                 folder = own.enter_context(TemporaryDirectory(prefix="prefect-", dir=home, ignore_cleanup_errors=True))
-                os.environ["PREFECT_API_URL"] = own.enter_context(prefect_server(Path(folder), _say))
+                os.environ["PREFECT_API_URL"] = own.enter_context(prefect_server(Path(folder), typer.echo))
             own.callback(drain_prefect)
             yield settings
         return
@@ -58,11 +58,15 @@ def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterato
 
 
 @contextmanager
-def started(settings: Settings, data: Path | None, home: Path, *, prefect: bool) -> Iterator[LocalStack]:
+def started(
+    settings: Settings, data: Path | None, home: Path, *, prefect: bool, progress: Callable[[str], None] = typer.echo
+) -> Iterator[LocalStack]:
     """A stack of its own in `home`, serving `data` (or the setting `local.data`) and `home`/catalogue."""
     folder = data if data is not None else (Path(settings.local.data) if settings.local.data else None)
     catalogues, usgs_folders = _sources(folder, home)
-    with LocalStack(home, catalogues=catalogues, usgs_folders=usgs_folders, prefect=prefect, progress=_say) as stack:
+    with LocalStack(
+        home, catalogues=catalogues, usgs_folders=usgs_folders, prefect=prefect, progress=progress
+    ) as stack:
         try:
             yield stack
         finally:
@@ -83,25 +87,27 @@ def drain_prefect() -> None:
 def _sources(data: Path | None, home: Path) -> tuple[list[Path], list[Path]]:
     """Catalogue folders and USGS folders that are there, below `data` and below `home`."""
     catalogues, usgs_folders = [home / "catalogue"], [home / "usgs"]
-    for own in (*catalogues, *usgs_folders):
+    if data is not None:
+        data = data.resolve()
+        _require_something_to_serve(data)
+        if (data / "catalogue").is_dir():
+            catalogues.append(data / "catalogue")
+        if (data / "iburi2018").is_dir():
+            recorded = home / "recorded" / "iburi2018"
+            iburi_catalogue(data, recorded)
+            catalogues.append(recorded)
+        if (data / "usgs").is_dir():
+            usgs_folders.append(data / "usgs")
+    for own in (home / "catalogue", home / "usgs"):
         own.mkdir(parents=True, exist_ok=True)
-    if data is None:
-        return catalogues, usgs_folders
-    data = data.resolve()
+    return catalogues, usgs_folders
+
+
+def _require_something_to_serve(data: Path) -> None:
     if not data.is_dir():
         raise FlowError(f"--data {data}: no such folder")
-    served = [data / name for name in ("catalogue", "iburi2018", "usgs") if (data / name).is_dir()]
-    if not served:
+    if not any((data / name).is_dir() for name in ("catalogue", "iburi2018", "usgs")):
         raise FlowError(f"--data {data} holds nothing to serve: expected catalogue/, usgs/ or iburi2018/ in it")
-    if (data / "catalogue").is_dir():
-        catalogues.append(data / "catalogue")
-    if (data / "iburi2018").is_dir():
-        recorded = home / "recorded" / "iburi2018"
-        iburi_catalogue(data, recorded)
-        catalogues.append(recorded)
-    if (data / "usgs").is_dir():
-        usgs_folders.append(data / "usgs")
-    return catalogues, usgs_folders
 
 
 def apply(environment: Mapping[str, str]) -> Settings:
@@ -114,7 +120,7 @@ def keep_up(settings: Settings, data: Path | None, home: Path | None) -> None:
     """Start a stack, print its addresses and the environment for other programs, and wait for Ctrl-C or SIGTERM."""
     place = (home or settings.local.home).resolve()
     done = threading.Event()
-    with started(settings, data, place, prefect=True) as stack:
+    with started(settings, data, place, prefect=True, progress=_aside) as stack:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: done.set())
         _show(stack.endpoints)
@@ -135,5 +141,6 @@ def _show(endpoints: Endpoints) -> None:
         typer.echo(f"# {name:<14} {url}")
 
 
-def _say(text: str) -> None:
+def _aside(text: str) -> None:
+    """What is not to be read by a shell that evaluates the output."""
     typer.echo(text, err=True)

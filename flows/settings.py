@@ -5,6 +5,7 @@ Environment variables `QUAKESLIDE_<GROUP>__<FIELD>` override `quakeslide.toml`, 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from flows.errors import FlowError
+
+_PREFIX, _DELIMITER = "QUAKESLIDE_", "__"
 
 
 class _Group(BaseModel):
@@ -121,7 +124,7 @@ class Settings(BaseSettings):
     """All settings of quakeslide."""
 
     model_config = SettingsConfigDict(
-        env_prefix="QUAKESLIDE_", env_nested_delimiter="__", toml_file="quakeslide.toml", extra="forbid", frozen=True
+        env_prefix=_PREFIX, env_nested_delimiter=_DELIMITER, toml_file="quakeslide.toml", extra="forbid", frozen=True
     )
 
     earthengine: EarthEngineSettings = EarthEngineSettings()
@@ -154,6 +157,7 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """The settings of this process; raises `FlowError` naming the first field that is wrong, with its value."""
+    _require_known_variables()
     try:
         return Settings()
     except ValidationError as error:
@@ -162,3 +166,12 @@ def load_settings() -> Settings:
         raise FlowError(f"setting {field} = {first.get('input')!r}: {first['msg']}") from error
     except (OSError, ValueError) as error:
         raise FlowError(f"quakeslide.toml cannot be read: {error}") from error
+
+
+def _require_known_variables() -> None:
+    """Refuse a variable that names no group of settings: pydantic would pass over a slip of the pen in silence."""
+    groups = ", ".join(name.upper() for name in Settings.model_fields)
+    for variable in os.environ:
+        name = variable.upper().removeprefix(_PREFIX)
+        if name != variable.upper() and name.partition(_DELIMITER)[0].lower() not in Settings.model_fields:
+            raise FlowError(f"{variable} is no setting: write {_PREFIX}<GROUP>{_DELIMITER}<FIELD>, groups are {groups}")

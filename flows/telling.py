@@ -68,13 +68,18 @@ def make_facts(
             weights_hash=model.weights_hash, threshold=model.threshold, cube_hash=cube_hash, dem=cube.dem.id,
             mask_rule=cube.mask_rule, area_reason=plan.area.description, settings_hash=short_hash(changing),
             settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
-            attribution=attribution(plan), trained_on_simulated=True,
+            attribution=attribution(plan), trained_on_simulated=trained_on_simulated(model),
         ),
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         scores=scores,
         notes=(*plan.area.notes, *plan.notes),
         earth_engine_assets=asset_names(plan, settings),
     )  # fmt: skip
+
+
+def trained_on_simulated(model: LandslideModel) -> bool:
+    """Whether the model's card says that it has seen simulated landslides only, as that of every shipped model does."""
+    return "simulated data only" in str(model.card.get("about", ""))
 
 
 def attribution(plan: MapPlan) -> tuple[str, ...]:

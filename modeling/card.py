@@ -24,6 +24,7 @@ below was measured on a real one. Treat its maps of real earthquakes as unverifi
 | network | {model.network_name}, {card["parameters"]:,} parameters |
 | band set | {model.band_set}: {", ".join(model.channels)} |
 | input | physical values (reflectance 0 to 1, slope in degrees, hillshade 0 to 255) on a 10 m grid |
+| inside | the network sees its input enlarged {model.input_scale} times (bilinear), each pixel gets its mean logit |
 | output | probability of landslide per pixel; temperature {model.temperature:.3f}, threshold {model.threshold:.3f} |
 | weights | {model.name}.safetensors, matrices in float16, sha256 `{card["sha256"]}` |
 | licence | {card["licence"]} |
@@ -51,10 +52,16 @@ def _training(card: Mapping[str, Any]) -> str:
   - held out: {", ".join(card["held_out_regions"])}
 - {settings["steps"]} steps of {settings["batch"]} patches of {settings["patch_px"]} pixels, Adam at most
   {settings["learning_rate"]:g}, warm-up {settings["warm_up_steps"]} steps, polynomial decay 0.9, focal + dice loss
-- {card["hours"]:.2f} hours on {card["machine"]}; best checkpoint at step {card["best_step"]}; seed {settings["seed"]}
+- {_start(card)}{card["hours"]:.2f} hours, with what it started from {card["hours_in_all"]:.2f}
+  hours, on {card["machine"]}; best checkpoint at step {card["best_step"]}; seed {settings["seed"]}
 - augmentation: {", ".join(f"{name} {value:g}" for name, value in settings["augmentation"].items())}
 - again: `{card["command"]}`
 """
+
+
+def _start(card: Mapping[str, Any]) -> str:
+    start = card["settings"]["start"]
+    return f"started from the weights of the recipe `{start}`; " if start else "started from random weights; "
 
 
 def _table(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from torch import nn
 
 from modeling import bands, networks
 from modeling.errors import BandSetError, DataError, ModelingError, WeightsError
+from modeling.forward import logits_of
 from modeling.losses import margin_of
 from modeling.normalise import Normalisation
 
@@ -30,6 +31,7 @@ CLASSES = 2
 
 _PREFERENCE = ("ten-band", "rgb-terrain", "rgb")  # richest first
 _LARGEST_WEIGHTS_BYTES = 1 << 30
+_LARGEST_INPUT_SCALE = 8
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class LandslideModel:
     """sha256 of the safetensors file, hexadecimal."""
     card: Mapping[str, Any] = field(repr=False)
     """How it was trained and how it scored, as measured."""
+    input_scale: int = 1
+    """The network sees its input enlarged so many times; see `modeling.forward`."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -74,9 +78,7 @@ class LandslideModel:
         if x.ndim != 4 or x.shape[1] != len(self.channels):
             wanted = f"(batch, {len(self.channels)}, y, x)"
             raise DataError(f"model {self.name} takes {wanted} ({', '.join(self.channels)}), not {tuple(x.shape)}")
-        prepared = self.normalisation.apply(x).contiguous(memory_format=torch.channels_last)
-        logits: torch.Tensor = self.network(prepared)
-        return margin_of(logits.float())
+        return margin_of(logits_of(self.network, self.normalisation, x, self.input_scale))
 
     def to(self, device: torch.device | str) -> LandslideModel:
         """Move the network; returns self."""
@@ -117,14 +119,18 @@ def load_model(name_or_path: str | Path) -> LandslideModel:
     try:
         stated, network_name, set_name = str(about["sha256"]), str(about["network"]), str(about["band_set"])
         temperature, threshold = float(about["temperature"]), float(about["threshold"])
+        input_scale = int(about.get("input_scale", 1))
         normalisation = Normalisation.from_json(about["normalisation"])
         card = dict(about["card"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path.with_suffix('.json')} is not a model description: {error!r}") from error
     if digest != stated:
         raise WeightsError(f"{path} was changed or damaged: its sha256 is {digest}, {path.stem}.json states {stated}")
-    if not (temperature > 0 and 0 <= threshold <= 1):
-        raise WeightsError(f"{path.stem}.json: temperature {temperature} or threshold {threshold} is out of range")
+    if not (temperature > 0 and 0 <= threshold <= 1 and 1 <= input_scale <= _LARGEST_INPUT_SCALE):
+        raise WeightsError(
+            f"{path.stem}.json: temperature {temperature}, threshold {threshold} or input scale {input_scale} is out of"
+            " range"
+        )
     network = _network_with(path, blob, network_name, set_name, len(normalisation.offset))
     return LandslideModel(
         name=path.stem,
@@ -136,6 +142,7 @@ def load_model(name_or_path: str | Path) -> LandslideModel:
         threshold=threshold,
         weights_hash=digest,
         card=card,
+        input_scale=input_scale,
     )
 
 
@@ -152,6 +159,7 @@ def save_model(model: LandslideModel, folder: Path) -> Path:
         "band_set": model.band_set,
         "channels": list(model.channels),
         "normalisation": model.normalisation.to_json(),
+        "input_scale": model.input_scale,
         "temperature": model.temperature,
         "threshold": model.threshold,
         "sha256": hashlib.sha256(blob).hexdigest(),

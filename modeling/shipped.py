@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,8 +29,8 @@ from modeling.checkpoint import Progress
 from modeling.dataset import StoredRegion, open_region, store_region
 from modeling.errors import ModelingError
 from modeling.evaluate import Evaluation, evaluate, region_margin
-from modeling.model import WEIGHTS_FOLDER, LandslideModel, save_model, stored_state
-from modeling.train import Settings, train
+from modeling.model import WEIGHTS_FOLDER, LandslideModel, load_model, model_name, save_model, stored_state
+from modeling.train import Settings, steps_within, train
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +43,17 @@ DATES = (2, 4)
 """Acquisitions a phase, fewest and most."""
 
 RECIPES: Mapping[str, Settings] = {
-    "ten-band": Settings("ten-band", steps=2400),
-    "rgb-terrain": Settings("rgb-terrain", steps=2400),
-    "rgb": Settings("rgb", steps=1200),
+    "ten-band-coarse": Settings("ten-band", steps=2400),
+    "ten-band": Settings(
+        "ten-band", steps=1700, start="ten-band-coarse", input_scale=2, patch_px=112, batch=6, warm_up_steps=100
+    ),
+    "rgb-terrain": Settings(
+        "rgb-terrain", steps=1300, start="ten-band", input_scale=2, patch_px=112, batch=6, warm_up_steps=100
+    ),
+    "rgb": Settings("rgb", steps=900, start="rgb-terrain", input_scale=2, patch_px=112, batch=6, warm_up_steps=100),
 }
+"""Each starts from the weights of another where it says so: minutes on a CPU do not suffice from random ones."""
+SHIPPED = ("ten-band", "rgb-terrain", "rgb")
 
 _LIMITS = {
     "ten-band": "Needs near infrared before and after.",
@@ -146,10 +152,11 @@ def with_card(
     settings: Settings,
     parts: Mapping[str, Sequence[StoredRegion]],
     baseline: Baseline,
+    start: LandslideModel | None,
 ) -> LandslideModel:
     """`model` with its card: how it was made, and its scores beside the baseline's, measured here.
 
-    `parts` holds the regions under the keys training, validation and held out.
+    `parts` holds the regions under the keys training, validation and held out; `start` is what the run started from.
     """
 
     def by_model(region: StoredRegion) -> BoolArray:
@@ -178,13 +185,11 @@ def with_card(
         "validation_regions": [region.name for region in parts["validation"]],
         "held_out_regions": [region.name for region in parts["held out"]],
         "hours": progress.seconds / 3600,
+        "hours_in_all": progress.seconds / 3600 + (start.card["hours_in_all"] if start is not None else 0.0),
         "best_step": progress.best_step,
         "curve": [list(row) for row in progress.curve],
         "machine": f"{os.cpu_count()} CPU cores",
-        "command": (
-            f"python -m modeling.train --band-set {settings.band_set} --steps {settings.steps}"
-            f" --threads {torch.get_num_threads()}"
-        ),
+        "command": f"python -m modeling.train --band-set {settings.band_set} --threads {torch.get_num_threads()}",
         "scores": scores,
         "limits": _LIMITS.get(settings.band_set, "") + " " + _COMMON_LIMITS,
     }
@@ -202,44 +207,45 @@ def _plain(result: Evaluation) -> dict[str, dict[str, float]]:
     return {"pixels": {**result.pixels.scores(), **asdict(result.pixels)}, "objects": result.objects}
 
 
-def steps_for(
-    minutes: float, settings: Settings, training: Sequence[StoredRegion], validation: Sequence[StoredRegion]
-) -> int:
-    """How many steps fit into `minutes` on this machine, from a few steps of a throw-away run."""
-    trial = replace(settings, steps=20, validate_every=20)
-    with tempfile.TemporaryDirectory() as scratch:
-        _, progress = train(trial, training, validation, Path(scratch))
-    return max(int(minutes * 60 * trial.steps / progress.seconds), 1)
-
-
 def make(
-    settings: Settings, split: Split, *, out: Path, work: Path, workers: int, minutes: float | None = None
+    recipe: str, split: Split, *, out: Path, work: Path, workers: int, recipes: Mapping[str, Settings] = RECIPES
 ) -> Path:
     """Train one model into `out` and write its card; returns the path of the weights.
 
-    `work` keeps the simulated regions and the checkpoint: an interrupted run goes on from there. With `minutes` the
-    number of steps is what fits into that time here. The baseline is tuned on the
-    same training regions and stored beside it.
+    `work` keeps the simulated regions and, for each recipe, its checkpoint and its model: an interrupted run goes on
+    from there, and a recipe that others start from is trained once. The baseline is tuned on the same training regions
+    and stored in `out` as well.
     """
+    settings = recipes[recipe]
+    start = None
+    if settings.start:
+        weights = model_path(work, settings.start, recipes)
+        if not weights.with_suffix(".json").is_file():
+            make(settings.start, split, out=weights.parent, work=work, workers=workers, recipes=recipes)
+        start = load_model(weights)
     parts = {
         "training": regions_of(work / "regions", split.training, workers),
         "validation": regions_of(work / "regions", split.validation, workers),
         "held out": regions_of(work / "regions", split.held_out, workers),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    log.info("training %s: %d steps", recipe, settings.steps)
+    model, progress = train(settings, parts["training"], parts["validation"], work / "runs" / recipe, start=start)
     baseline = baseline_for(parts["training"])
-    save_baseline(baseline, out / BASELINE_FILE.name)
-    if minutes is not None:
-        settings = replace(settings, steps=steps_for(minutes, settings, parts["training"], parts["validation"]))
-    log.info("training %s: %d steps", settings.band_set, settings.steps)
-    model, progress = train(settings, parts["training"], parts["validation"], work / "runs" / settings.band_set)
-    model = with_card(model, progress, settings, parts, baseline)
+    model = with_card(model, progress, settings, parts, baseline, start)
+    save_model(model, model_path(work, recipe, recipes).parent)
     path = save_model(model, out)
+    save_baseline(baseline, out / BASELINE_FILE.name)
     path.with_suffix(".md").write_text(card_text(model), encoding="utf-8")
     for part, methods in model.card["scores"].items():
         f1 = {method: round(measured["pixels"]["f1"], 4) for method, measured in methods.items()}
-        log.info("%s, %s regions, F1: %s", model.name, part, f1)
+        log.info("%s, %s regions, F1: %s", recipe, part, f1)
     return path
+
+
+def model_path(work: Path, recipe: str, recipes: Mapping[str, Settings]) -> Path:
+    """Where the finished model of a recipe lies in the work folder."""
+    settings = recipes[recipe]
+    return work / "runs" / recipe / f"{model_name(settings.network, settings.band_set)}.safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -247,27 +253,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m modeling.train", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="train the models of all band sets")
-    which.add_argument("--band-set", choices=tuple(RECIPES), help="train the model of one band set")
+    which.add_argument("--band-set", choices=SHIPPED, help="train the model of one band set, and what it starts from")
     parser.add_argument("--out", type=Path, default=WEIGHTS_FOLDER, help="where the weights go (default: the package)")
     parser.add_argument("--work", type=Path, default=Path(".quakeslide/training"), help="regions and checkpoints")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help="instead of the recipe's steps")
-    length.add_argument("--minutes", type=float, help="about so long instead of the recipe's steps")
+    parser.add_argument("--minutes", type=float, help="about so long each run, instead of the recipes' steps")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads, and processes that simulate")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
+    split = shipped_split()
     try:
-        for band_set in RECIPES if options.all else (options.band_set,):
-            make(
-                replace(RECIPES[band_set], steps=options.steps or RECIPES[band_set].steps),
-                shipped_split(),
-                out=options.out,
-                work=options.work,
-                workers=options.threads,
-                minutes=options.minutes,
-            )
+        recipes = RECIPES
+        if options.minutes is not None:
+            training = regions_of(options.work / "regions", split.training, options.threads)
+            recipes = {
+                name: replace(settings, steps=steps_within(options.minutes, settings, training))
+                for name, settings in RECIPES.items()
+            }
+        for recipe in SHIPPED if options.all else (options.band_set,):
+            make(recipe, split, out=options.out, work=options.work, workers=options.threads, recipes=recipes)
     except ModelingError as error:
         log.error("%s", error)
         return 2

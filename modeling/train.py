@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from modeling.checkpoint import Progress, load_checkpoint, save_checkpoint
 from modeling.dataset import ByteArray, FloatArray, PatchSampler, StoredRegion, channel_sample
 from modeling.errors import DataError
 from modeling.evaluate import evaluate, region_margin, validation_pixels
+from modeling.forward import logits_of
 from modeling.losses import focal_dice_loss, margin_of
 from modeling.model import CLASSES, DEFAULT_NETWORK, LandslideModel, load_state, model_name, stored_state
 from modeling.normalise import Normalisation, fit
@@ -56,6 +58,10 @@ class Settings:
     """Linear rise from a thousandth of the learning rate."""
     validate_every: int = 250
     """Steps between validations, and between checkpoints."""
+    input_scale: int = 1
+    """The network sees its input enlarged so many times; see `modeling.forward`."""
+    start: str = ""
+    """What the initial weights come from, for the record: the caller passes them to `train`."""
     normalisation: str = "standardise"
     """A name of `modeling.normalise.METHODS`."""
     seed: int = 0
@@ -65,10 +71,16 @@ class Settings:
 
 
 def train(
-    settings: Settings, training: Sequence[StoredRegion], validation: Sequence[StoredRegion], folder: Path
+    settings: Settings,
+    training: Sequence[StoredRegion],
+    validation: Sequence[StoredRegion],
+    folder: Path,
+    *,
+    start: LandslideModel | None = None,
 ) -> tuple[LandslideModel, Progress]:
     """Train, or go on from `folder/checkpoint.safetensors`; returns the calibrated model of the best validation.
 
+    A new run starts from the weights of `start` when given, of another band set if need be, else from random ones.
     The model's weights are already rounded as `save_model` stores them; its card is empty.
     """
     if shared := {region.name for region in training} & {region.name for region in validation}:
@@ -85,6 +97,8 @@ def train(
     )
     torch.manual_seed(settings.seed)
     network = networks.create(settings.network, in_channels=len(band_set.channels), classes=CLASSES)
+    if start is not None:
+        network.load_state_dict(adapted_state(network, band_set.channels, start))
     optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate)
 
     checkpoint = folder / "checkpoint.safetensors"
@@ -100,9 +114,9 @@ def train(
         torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout: the same after an interruption
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, settings)
-        x = normalisation.apply(torch.from_numpy(channels)).contiguous(memory_format=torch.channels_last)
+        logits = logits_of(network, normalisation, torch.from_numpy(channels), settings.input_scale)
         y = torch.from_numpy(truth)
-        loss = focal_dice_loss(network(x), y, y != IGNORE)
+        loss = focal_dice_loss(logits, y, y != IGNORE)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -113,7 +127,7 @@ def train(
             left = seconds / (done - first) * (settings.steps - done)
             log.info("step %d/%d  loss %.4f  ETA %.1f min", done, settings.steps, np.mean(losses[-50:]), left / 60)
         if done % settings.validate_every == 0 or done == settings.steps:
-            f1 = _validation_f1(network, normalisation, validation, band_set)
+            f1 = _validation_f1(settings, network, normalisation, validation)
             row = (done, float(np.mean(losses)), f1)
             progress = replace(progress, step=done, seconds=spent_before + seconds, curve=(*progress.curve, row))
             losses.clear()
@@ -124,6 +138,14 @@ def train(
 
     load_state(network, best)
     return calibrated(settings, network.eval(), normalisation, validation), progress
+
+
+def steps_within(minutes: float, settings: Settings, training: Sequence[StoredRegion]) -> int:
+    """How many steps fit into `minutes` on this machine, from a throw-away run of a few."""
+    trial = replace(settings, steps=10, validate_every=10)
+    with tempfile.TemporaryDirectory() as scratch:
+        _, progress = train(trial, training[1:], training[:1], Path(scratch))
+    return max(int(minutes * 60 * trial.steps / progress.seconds), 1)
 
 
 def learning_rate(step: int, settings: Settings) -> float:
@@ -148,6 +170,7 @@ def calibrated(
         threshold=0.5,
         weights_hash="",
         card={},
+        input_scale=settings.input_scale,
     )
     margin, truth = validation_pixels(model.margin, validation, bands.band_set(settings.band_set))
     temperature = fit_temperature(margin, truth)
@@ -157,15 +180,37 @@ def calibrated(
     return replace(model, temperature=temperature, threshold=threshold, card=card)
 
 
+def adapted_state(network: nn.Module, channels: Sequence[str], start: LandslideModel) -> dict[str, torch.Tensor]:
+    """The state of `network` with the weights of `start`, whose input channels may be others.
+
+    The convolution that reads the input keeps the filters of the channels that both have; others stay as they are in
+    `network`. Raises `DataError` when the networks differ in more than that.
+    """
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for name, tensor in start.network.state_dict().items():
+        mine = state.get(name)
+        if mine is None or mine.ndim != tensor.ndim:
+            raise DataError(f"cannot start from {start.name}: it has {name}, and this network has not")
+        if mine.shape == tensor.shape:
+            mine.copy_(tensor)
+        elif mine.shape[1] == len(channels) and tensor.shape[1] == len(start.channels):
+            for here, channel in enumerate(channels):
+                if channel in start.channels:
+                    mine[:, here] = tensor[:, start.channels.index(channel)]
+        else:
+            raise DataError(f"cannot start from {start.name}: {name} has shape {tuple(tensor.shape)}")
+    return state
+
+
 def _validation_f1(
-    network: nn.Module, normalisation: Normalisation, regions: Sequence[StoredRegion], band_set: bands.BandSet
+    settings: Settings, network: nn.Module, normalisation: Normalisation, regions: Sequence[StoredRegion]
 ) -> float:
     """Pixel F1 at probability 0.5."""
     network.eval()
+    band_set = bands.band_set(settings.band_set)
 
     def margin(x: torch.Tensor) -> torch.Tensor:
-        prepared = normalisation.apply(x).contiguous(memory_format=torch.channels_last)
-        return margin_of(network(prepared))
+        return margin_of(logits_of(network, normalisation, x, settings.input_scale))
 
     result = evaluate(lambda region: region_margin(margin, region, band_set) >= 0, regions)
     return result.pixels.scores()["f1"]

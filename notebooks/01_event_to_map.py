@@ -30,7 +30,10 @@ This notebook opens a map that quakeslide has published. It shows
   `quakeslide.toml`. Log in with `earthengine authenticate` and `gcloud auth application-default login`, and set
   `GOOGLE_APPLICATION_CREDENTIALS` to the file that the latter has written: GDAL, which reads the rasters, needs it.
 
-`QUAKESLIDE_EVENT` chooses the event. Without it the event that was published last is opened.
+The environment variable `EVENT_ID` chooses the event. Without it the event that was published last is opened.
+
+JupyterLab with jupytext opens this file as a notebook (`jupytext --to ipynb` makes an ordinary one). It also runs as a
+plain script, which prints the tables and leaves out the map.
 """
 
 # %%
@@ -117,10 +120,10 @@ def newest_event() -> str:
     return max(latest, key=latest.__getitem__)
 
 
-event_id = os.environ.get("QUAKESLIDE_EVENT") or newest_event()
+event_id = os.environ.get("EVENT_ID") or newest_event()
 versions = read_versions(store, EventLayout(bucket, event_id))
 if not versions:
-    raise FlowError(f"no map of event {event_id} is published in {bucket}: check QUAKESLIDE_EVENT")
+    raise FlowError(f"no map of event {event_id} is published in {bucket}: check EVENT_ID")
 version = versions[-1]
 display(pd.DataFrame([{"version": v.version, "published": v.published, "run": v.run_key} for v in versions]))
 
@@ -196,9 +199,9 @@ pixels = fetch_pixels(session, expression, overview, dict.fromkeys(wanted, "int1
 rgb = {phase: np.stack([pixels[f"{colour}_{phase}"] for colour in RGB], axis=-1) for phase in PHASES}  # (y, x, 3) DN
 
 clear = np.concatenate([values[(values != NODATA).all(axis=-1)] for values in rgb.values()])
-dark, bright = np.percentile(clear, (1, 99), axis=0)
-dark *= 0.75  # haze lifts the dark end; taking off all of it would turn forest grey
-contrast = {"min": dark.tolist(), "max": (dark + (bright - dark).max()).tolist(), "gamma": 1.25}
+dark, bright = np.percentile(clear, (1, 99), axis=0) if len(clear) else (np.zeros(3), np.full(3, 3000))
+dark = 0.75 * dark  # haze lifts the dark end; taking off all of it would turn forest grey
+contrast = {"min": dark.tolist(), "max": (dark + max(1, (bright - dark).max())).tolist(), "gamma": 1.25}
 
 
 def natural_colour(dn: np.ndarray) -> np.ndarray:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.quakes import SmallQuake, write_small_quake
+from fakes.quakes import SmallQuake, write_others, write_small_quake
 from fakes.weights import untrained
-from fakes.wiring import wired
 
-from flows.services import drain_prefect
 from infra.local.stack import LocalStack
+
+# As on the command line: Prefect's log of a run is kept by its server and does not fill the terminal.
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -38,8 +40,11 @@ def some_weights(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def stack(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The stand-ins and a Prefect server, serving `small_quake`."""
+    """The stand-ins and a Prefect server, serving `small_quake` and events that cannot be mapped."""
+    from flows.services import drain_prefect
+
     home = tmp_path_factory.mktemp("stack")
+    write_others(small_quake)
     with LocalStack(home, catalogues=[small_quake.catalogue], usgs_folders=[small_quake.usgs], prefect=True) as up:
         yield up
         drain_prefect()
@@ -50,6 +55,8 @@ def services(
     stack: LocalStack, some_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, str]]:
     """The environment in which quakeslide uses `stack`, with a bucket and a project of its own, set for this process."""
+    from fakes.wiring import wired
+
     monkeypatch.chdir(tmp_path)
     name = tmp_path.name.replace("_", "-").lower()[:60].strip("-.")
     with wired(stack, name, some_weights, tmp_path) as variables:

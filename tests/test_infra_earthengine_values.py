@@ -209,6 +209,39 @@ def test_regions_are_reduced() -> None:
         ee.Image(1).reduceRegion(ee.Reducer.mean(), scale=10).getInfo()
 
 
+def test_what_geemap_asks_of_a_layer_to_stretch_its_colours() -> None:
+    reducer = (
+        ee.Reducer.minMax()
+        .combine(ee.Reducer.mean().unweighted(), sharedInputs=True)
+        .combine(ee.Reducer.stdDev(), sharedInputs=True)
+    )
+    view = ee.Image("ramp").select("a").geometry().bounds()
+    found = ee.Image("ramp").select("a").reduceRegion(
+        reducer, view, bestEffort=True, maxPixels=10_000, crs="SR-ORG:6627", scale=1
+    )  # fmt: skip
+    found = found.getInfo()
+    assert (found["a_min"], found["a_max"]) == (0, 599)
+    assert found["a_mean"] == pytest.approx(299.5, abs=5)
+    assert found["a_stdDev"] == pytest.approx(np.arange(600).std(), abs=5)
+
+
+def test_properties_are_selected_by_name_or_pattern() -> None:
+    features = ee.FeatureCollection([ee.Feature(ee.Geometry.Point([1, 2]), {"area": 3, "aspect": 4, "n": 5})])
+
+    def chosen(*arguments: Any) -> dict[str, Any]:
+        return dict(features.select(*arguments).first().toDictionary().getInfo())
+
+    assert chosen([".*"], None, False) == {"area": 3, "aspect": 4, "n": 5}
+    assert features.select([".*"], None, False).first().getInfo()["geometry"] is None
+    assert chosen(["a.*"]) == {"area": 3, "aspect": 4}
+    assert chosen(["n", "gone"], ["m", "lost"]) == {"m": 5}
+    assert chosen(["a.*"], ["x", "y"]) == {"x": 3, "y": 4}
+    with pytest.raises(ee.EEException, match="2 properties selected but 1 names"):
+        chosen(["a.*"], ["x"])
+    with pytest.raises(ee.EEException, match=r"'\(' is not a valid property pattern"):
+        chosen(["("])
+
+
 def test_geometries() -> None:
     box = ee.Geometry.Rectangle([141.0, 42.0, 141.1, 42.2], None, False)
     geod = Geod(ellps="WGS84")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from modeling import networks
 from modeling.errors import BandSetError, DataError, WeightsError
+from modeling.forward import logits_of
 from modeling.model import (
     LandslideModel,
     available_models,
@@ -80,6 +83,24 @@ def test_probability_is_calibrated_finite_and_in_range(model: LandslideModel, x:
         assert torch.allclose(model.probability(x), torch.sigmoid(model.margin(x) / 1.7))
 
 
+def test_an_enlarged_input_gives_a_map_of_the_original_size(model: LandslideModel, tmp_path: Path) -> None:
+    x = torch.rand(1, 3, 33, 47, generator=torch.Generator().manual_seed(2)) * 0.3
+    enlarged = replace(model, input_scale=2)
+    assert enlarged.probability(x).shape == (1, 33, 47)
+    assert not torch.allclose(enlarged.probability(x), model.probability(x))
+    loaded = load_model(save_model(enlarged, tmp_path))
+    assert loaded.input_scale == 2
+    assert torch.equal(loaded.probability(x), enlarged.probability(x))
+
+
+def test_enlarging_leaves_what_a_pixelwise_network_says() -> None:
+    network = nn.Conv2d(3, 2, 1)
+    normalisation = fit("standardise", np.random.default_rng(0).random((3, 100), dtype=np.float32))
+    ramp = torch.linspace(0.2, 0.8, 20).expand(1, 3, 16, 20).contiguous()
+    one, two = (logits_of(network, normalisation, ramp, scale)[..., 1:-1] for scale in (1, 2))
+    assert torch.allclose(one, two, atol=1e-5)
+
+
 def test_input_for_another_band_set_is_refused(model: LandslideModel) -> None:
     with pytest.raises(DataError, match="red_post, green_post, blue_post"):
         model.probability(torch.zeros(1, 10, 32, 32))
@@ -144,6 +165,7 @@ def change(path: Path, **values: object) -> None:
         ({"network": "unheard-of"}, "unknown network"),
         ({"temperature": 0.0}, "out of range"),
         ({"threshold": 1.5}, "out of range"),
+        ({"input_scale": 0}, "out of range"),
         ({"normalisation": {}}, "normalisation"),
         ({"card": 3}, "not a model description"),
     ],

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from modeling import bands
 from modeling.baseline import load_baseline
 from modeling.dataset import STORED_LAYERS, store_region
 from modeling.model import load_model
-from modeling.shipped import HELD_OUT_DOMAIN, RECIPES, RegionPlan, Split, main, make, shipped_split
+from modeling.shipped import HELD_OUT_DOMAIN, RECIPES, SHIPPED, RegionPlan, Split, main, make, shipped_split
 
 SMALL = Split((RegionPlan("iburi", 1), RegionPlan("palu", 2)), (RegionPlan("iburi", 3),), (RegionPlan("luding", 4),))
 
@@ -46,15 +47,18 @@ def test_no_region_is_in_two_parts_and_the_held_out_domain_is_in_one() -> None:
 
 
 def test_every_band_set_has_a_recipe_of_its_own() -> None:
-    assert all(settings.band_set == name for name, settings in RECIPES.items())
-    assert set(RECIPES) == {"ten-band", "rgb-terrain", "rgb"}
+    assert set(SHIPPED) == set(bands.BAND_SETS)
+    assert all(RECIPES[name].band_set == name for name in SHIPPED)
+    assert all(settings.start in RECIPES for settings in RECIPES.values() if settings.start)
 
 
 def test_making_a_model_writes_weights_baseline_and_honest_cards(work: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    settings = replace(RECIPES["ten-band"], steps=4, batch=2, patch_px=64, warm_up_steps=1, validate_every=2)
+    quick = {"steps": 4, "batch": 2, "patch_px": 64, "warm_up_steps": 1, "validate_every": 2}
+    recipes = {name: replace(settings, **quick) for name, settings in RECIPES.items()}
     out = tmp_path / "weights"
-    path = make(settings, SMALL, out=out, work=work, workers=1)
+    path = make("ten-band", SMALL, out=out, work=work, workers=1, recipes=recipes)
+    assert not [left for left in out.iterdir() if "coarse" in left.name]
     assert path.name == "msf-litenet_ten-band.safetensors"
     model = load_model(path)
     assert model.card["training_regions"] == ["iburi-1", "palu-2"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeling import bands
+from modeling import bands, networks
 from modeling.augment import IGNORE, Augmentation, augment
 from modeling.checkpoint import save_checkpoint
 from modeling.dataset import STORED_LAYERS, PatchSampler, StoredRegion, open_region, store_region
@@ -19,7 +19,7 @@ from modeling.errors import DataError, WeightsError
 from modeling.metrics import confusion
 from modeling.model import load_model, save_model
 from modeling.terrain import hillshade
-from modeling.train import Settings, learning_rate, train
+from modeling.train import Settings, adapted_state, learning_rate, steps_within, train
 
 TINY = Settings("rgb", steps=6, batch=2, patch_px=64, warm_up_steps=2, validate_every=2, learning_rate=3e-3)
 
@@ -155,6 +155,23 @@ def test_the_loss_falls_and_the_scars_are_found(regions: list[StoredRegion], tmp
     assert confusion(mapped, truth == 1, truth != IGNORE).scores()["f1"] > 0.8
 
 
+def test_a_run_can_start_from_a_model_of_another_band_set(regions: list[StoredRegion], tmp_path: Path) -> None:
+    start, _ = train(replace(TINY, band_set="rgb-terrain", steps=2), regions[:2], regions[2:], tmp_path)
+    network = networks.create("msf-litenet", in_channels=3, classes=2)
+    channels = bands.band_set("rgb").channels
+    state = adapted_state(network, channels, start)
+    theirs = start.network.state_dict()
+    assert torch.equal(state["head.weight"], theirs["head.weight"])
+    first = "backbone.0.0.weight"
+    for here, channel in enumerate(channels):
+        assert torch.equal(state[first][:, here], theirs[first][:, start.channels.index(channel)])
+    one_class = networks.create("msf-litenet", in_channels=3, classes=1)
+    with pytest.raises(DataError, match="head"):
+        adapted_state(one_class, channels, start)
+    model, _ = train(replace(TINY, steps=2, input_scale=2), regions[:2], regions[2:], tmp_path / "next", start=start)
+    assert model.input_scale == 2
+
+
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     regions: list[StoredRegion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +211,11 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(
 def test_training_and_validation_must_not_share_a_region(regions: list[StoredRegion], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="toy-1"):
         train(TINY, regions[:2], regions[1:], tmp_path)
+
+
+def test_minutes_become_steps(regions: list[StoredRegion]) -> None:
+    few, more = (steps_within(minutes, TINY, regions) for minutes in (0.5, 50.0))
+    assert 1 <= few < more
 
 
 def test_patches_larger_than_a_region_are_refused(regions: list[StoredRegion], tmp_path: Path) -> None:

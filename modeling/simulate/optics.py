@@ -45,8 +45,7 @@ SURFACES = (*_SPECTRA, "soil", "scar", "rock", "gravel")
 def spectra(domain: Domain, bands: Sequence[str], tint: npt.NDArray[np.float64] | None = None) -> FloatArray:
     """Reflectance (surface, band) of `SURFACES` in `bands`; `tint` (surface, all of `BANDS`), see `tint`, multiplies it.
 
-    Soil, rock and gravel follow a power of the wavelength up to 1150 nm and are flat beyond. That fits the visible; the
-    redder the soil, the more its infrared is too bright (above 1 for some of `domains.vary`), so NDVI falls too little.
+    Soil, rock and gravel follow a power of the wavelength, a weaker one beyond 700 nm, and are flat beyond 1150 nm.
     """
     # Iron colours the visible part; beyond 700 nm soils rise slowly, whatever their hue.
     rise = (np.minimum(WAVELENGTH_NM, 700) / 665.0) ** domain.soil_redness

@@ -32,11 +32,15 @@ MESH_LIMIT_M = 100.0
 """Grids with larger pixels are transformed pixel by pixel."""
 
 
+ALIASES = {"SR-ORG:6627": "EPSG:3857"}
+"""Codes of Earth Engine's own that PROJ does not know; this one, maps mercator, is what clients stretch colours in."""
+
+
 @functools.lru_cache(maxsize=256)
 def parse_crs(code: str) -> CRS:
     """The coordinate system of a code or a WKT string."""
     try:
-        return CRS.from_user_input(code)
+        return CRS.from_user_input(ALIASES.get(code, code))
     except CRSError as error:
         raise ArgumentError(f"Projection: The CRS of a map projection could not be parsed: '{code}'.") from error
 

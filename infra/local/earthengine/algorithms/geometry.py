@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -313,15 +314,26 @@ def feature_geometry(feature: Element, maxError: Any = None, proj: Any = None, g
     return to_geometry(feature)
 
 
+def _named(element: Element, selector: str) -> list[str]:
+    """The property of this name, else all whose whole name the pattern matches."""
+    if selector in element.properties:
+        return [selector]
+    try:
+        return [name for name in element.properties if re.fullmatch(selector, name)]
+    except re.error as error:
+        raise ArgumentError(f"Feature.select: '{selector}' is not a valid property pattern: {error}.") from error
+
+
 @algorithm("Feature.select")
 def select_properties(
     input: Element, propertySelectors: list[str], newProperties: list[str] | None = None, retainGeometry: bool = True
 ) -> Element:
-    """Some of the properties, renamed when names are given."""
-    names = newProperties or propertySelectors
-    if len(names) != len(propertySelectors):
-        raise ArgumentError(f"Feature.select: {len(propertySelectors)} selectors but {len(names)} names.")
-    kept = {n: input.properties[s] for s, n in zip(propertySelectors, names, strict=True) if s in input.properties}
+    """Properties by name or regular expression, renamed when names are given; names that are not there are left out."""
+    chosen: list[str | None] = [name for selector in propertySelectors for name in (_named(input, selector) or (None,))]
+    names = newProperties or chosen
+    if len(names) != len(chosen):
+        raise ArgumentError(f"Feature.select: {len(chosen)} properties selected but {len(names)} names.")
+    kept = {str(new): input.properties[old] for old, new in zip(chosen, names, strict=True) if old is not None}
     if isinstance(input, Image):
         return replace(input, properties=kept)
     return Feature(input.id, kept, to_geometry(input) if retainGeometry else None)
