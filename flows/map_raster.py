@@ -132,6 +132,7 @@ def _provenance(
     model: LandslideModel, run_key: str, inputs: Mapping[str, str], dem: Path, settings: Settings
 ) -> Provenance:
     changing = settings.model_dump(mode="json", include={"model"})
+    changing["model"]["weights"] = model.name  # never the path of a user's file
     return Provenance(
         run_key=run_key, code_version=code_version(), model=model.name, band_set=model.band_set,
         weights_hash=model.weights_hash, threshold=model.threshold,

@@ -124,7 +124,7 @@ def make_plan(
         scene_ids=(*(scene.id for phase in (cube.pre_scenes, cube.post_scenes) for scene in phase.scenes), dem.id),
         settings={
             "cube": draft.plan_hash,
-            "model": settings.model.model_dump(mode="json"),
+            "model": settings.model.model_dump(mode="json", exclude={"weights"}),
             "truth": None if request.truth is None else sha256_of(Path(request.truth)),
         },
         weights_hash=weights_hash,

@@ -50,6 +50,7 @@ def make_facts(
     """Everything that is said about a run of the flow."""
     event, cube = plan.event, plan.cube
     changing = settings.model_dump(mode="json", include={"area", "imagery", "cube", "model"})
+    changing["model"]["weights"] = model.name  # never the path of a user's file
     return ReportFacts(
         event=EventFacts(
             id=event.id, title=event.title, time=event.time,

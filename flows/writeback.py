@@ -72,7 +72,7 @@ def _properties(plan: MapPlan) -> dict[str, Any]:
     return {
         "event_id": plan.event.id,
         "run_key": plan.run.run_key,
-        "model": plan.model,
+        "model": Path(plan.model).stem,
         "weights_sha256": plan.weights_hash,
         "simulated": str(plan.event.simulated).lower(),
     }

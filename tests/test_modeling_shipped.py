@@ -54,8 +54,10 @@ def test_every_band_set_has_a_recipe_of_its_own() -> None:
 
 def test_making_a_model_writes_weights_baseline_and_honest_cards(work: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    quick = {"steps": 4, "batch": 2, "patch_px": 64, "warm_up_steps": 1, "validate_every": 2}
-    recipes = {name: replace(settings, **quick) for name, settings in RECIPES.items()}
+    recipes = {
+        name: replace(settings, steps=4, batch=2, patch_px=64, warm_up_steps=1, validate_every=2)
+        for name, settings in RECIPES.items()
+    }
     out = tmp_path / "weights"
     path = make("ten-band", SMALL, out=out, work=work, workers=1, recipes=recipes)
     assert not [left for left in out.iterdir() if "coarse" in left.name]
