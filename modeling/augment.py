@@ -50,13 +50,13 @@ class Augmentation:
     noise: float = 0.004
     """Largest standard deviation of white noise in reflectance."""
     shift_px: float = 0.8
-    """Largest shift of a phase against the truth, in pixels."""
-    blur_px: float = 0.7
+    """Largest shift of the image before the event against the one after, in pixels."""
+    blur_px: float = 0.5
     """Largest standard deviation of a Gaussian blur, in pixels."""
     snow: float = 0.12
     """Share of phases that get white patches: snow, or cloud that the mask has missed."""
-    gap: float = 0.08
-    """Share of patches whose pre-event phase ends at a swath edge: beyond it nothing is known."""
+    gap: float = 0.2
+    """Share of phases in which nothing is known beyond a swath edge, or under clouds."""
     terrain_noise_deg: float = 1.5
     """Largest standard deviation of smooth noise on the slope: other surface models."""
 
@@ -77,17 +77,18 @@ def augment(
         if not present:
             continue
         stack = np.stack([layers[f"{band}_{phase}"] for band in present])
-        stack = _resample(stack, rng, sizes)
+        # The truth lies on the grid of the image after the event: only the one before may move against it.
+        stack = _resample(stack, rng, sizes.shift_px if phase == "pre" else 0.0, sizes.blur_px)
         stack = _radiometry(stack, present, rng, sizes)
         if rng.random() < sizes.snow:
             hidden = _add_snow(stack, rng)
             if phase == "post":  # what is white is no landslide, and a landslide that it hides does not count
                 truth[hidden & (truth == 1)] = IGNORE
+        if rng.random() < sizes.gap:
+            unseen = _half_plane(truth.shape, rng) if rng.random() < 0.5 else _holes(truth.shape, rng)
+            stack[:, unseen] = np.nan
+            truth[unseen] = IGNORE
         layers |= {f"{band}_{phase}": stack[index] for index, band in enumerate(present)}
-    if any(name.endswith("_pre") for name in layers) and rng.random() < sizes.gap:
-        beyond = _half_plane(truth.shape, rng)
-        layers |= {name: np.where(beyond, np.float32(np.nan), layers[name]) for name in layers if name.endswith("_pre")}
-        truth[beyond] = IGNORE
     if "slope" in layers:
         roughness = rng.uniform(0, sizes.terrain_noise_deg)
         smooth = roughness * smooth_field(truth.shape, rng, cells=24)
@@ -132,10 +133,10 @@ def _orient(
     return out, np.ascontiguousarray(moved(truth)).astype(np.uint8)
 
 
-def _resample(stack: FloatArray, rng: np.random.Generator, sizes: Augmentation) -> FloatArray:
+def _resample(stack: FloatArray, rng: np.random.Generator, shift_px: float, blur_px: float) -> FloatArray:
     """Shift by a part of a pixel and blur, as two images of two orbits differ."""
-    shift = rng.uniform(-sizes.shift_px, sizes.shift_px, 2)
-    sigma = rng.uniform(0, sizes.blur_px)
+    shift = rng.uniform(-shift_px, shift_px, 2)
+    sigma = rng.uniform(0, blur_px)
     kernels = []
     for offset in shift:
         at = np.arange(-3, 4) - offset
@@ -183,6 +184,11 @@ def _add_snow(stack: FloatArray, rng: np.random.Generator) -> npt.NDArray[np.boo
     bright = rng.uniform(0.25, 0.8) * (1 + 0.1 * smooth_field(shape, rng, cells=30))
     stack += cover * (bright - stack)
     return np.asarray(cover > 0.3)
+
+
+def _holes(shape_yx: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    field = smooth_field(shape_yx, rng, cells=int(rng.integers(2, 12)))
+    return np.asarray(field < np.quantile(field, rng.uniform(0.05, 0.7)))
 
 
 def _half_plane(shape_yx: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:

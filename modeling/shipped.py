@@ -42,15 +42,12 @@ REGION_PX = 768
 DATES = (2, 4)
 """Acquisitions a phase, fewest and most."""
 
+_FINE = Settings("", steps=0, input_scale=2, patch_px=112, batch=6, warm_up_steps=100, validate_every=300)
 RECIPES: Mapping[str, Settings] = {
     "ten-band-coarse": Settings("ten-band", steps=2400),
-    "ten-band": Settings(
-        "ten-band", steps=1700, start="ten-band-coarse", input_scale=2, patch_px=112, batch=6, warm_up_steps=100
-    ),
-    "rgb-terrain": Settings(
-        "rgb-terrain", steps=1300, start="ten-band", input_scale=2, patch_px=112, batch=6, warm_up_steps=100
-    ),
-    "rgb": Settings("rgb", steps=900, start="rgb-terrain", input_scale=2, patch_px=112, batch=6, warm_up_steps=100),
+    "ten-band": replace(_FINE, band_set="ten-band", start="ten-band-coarse", steps=1700),
+    "rgb-terrain": replace(_FINE, band_set="rgb-terrain", start="ten-band", steps=1250),
+    "rgb": replace(_FINE, band_set="rgb", start="rgb-terrain", steps=700),
 }
 """Each starts from the weights of another where it says so: minutes on a CPU do not suffice from random ones."""
 SHIPPED = ("ten-band", "rgb-terrain", "rgb")
