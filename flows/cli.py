@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
+import httpx
 import typer
 
 from flows.errors import FlowError
@@ -63,6 +64,7 @@ def options(
     if not verbose:
         # Errors are told in one line below; Prefect's log of them stays with the run, on its server.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
 
 
 @app.command()
@@ -224,14 +226,27 @@ def main() -> None:
         if not isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError)):
             raise
         _fail(f"{error.filename} cannot be used: {error.strerror}")
+    except httpx.HTTPError as error:  # of Prefect, which tells its own troubles no other way
+        _leave(BAD_INPUT, f"quakeslide: a service stopped answering ({_address(error)}: {error}); run again to go on")
     except KeyboardInterrupt:
         status = INTERRUPTED
     if status == INTERRUPTED:
-        typer.echo("interrupted; run the same command again to go on", err=True)
-        # Threads of clients may still be waiting for an answer; the stand-ins have been stopped by now.
-        sys.stdout.flush()
-        os._exit(INTERRUPTED)
+        _leave(INTERRUPTED, "interrupted; run the same command again to go on")
     raise SystemExit(status)
+
+
+def _address(error: httpx.HTTPError) -> str:
+    try:
+        return str(error.request.url.copy_with(query=None, path="/"))
+    except RuntimeError:  # no request is known
+        return "address unknown"
+
+
+def _leave(status: int, message: str) -> NoReturn:
+    """End at once: threads of clients may be waiting for an answer, and the stand-ins have been stopped by now."""
+    typer.echo(" ".join(message.split()), err=True)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _misused(error: Any) -> NoReturn:

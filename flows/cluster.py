@@ -16,6 +16,9 @@ from flows.settings import DaskSettings
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+CONNECT_TIMEOUT = "10s"
+"""How long a scheduler may take to answer."""
+
 _LOOPBACK = "127.0.0.1:0"
 # mypy finds no types in distributed; named once, so that strictness is given up in one place only.
 _connect: Callable[..., Any] = distributed.Client
@@ -33,7 +36,7 @@ def dask_client(settings: DaskSettings, *, threads: int) -> Iterator[Any]:
     logging.getLogger("distributed").setLevel(logging.WARNING)
     if settings.address:
         try:
-            client = _connect(settings.address, timeout="10s", set_as_default=False)
+            client = _connect(settings.address, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ServiceError(
                 f"no Dask scheduler answers at {settings.address} ({error}): start it, or leave dask.address empty"

@@ -34,6 +34,9 @@ from modeling.model import choose_model, load_model
 LONGEST_WINDOW_DAYS = 400
 """How far back scenes are looked for when the window of the settings has none: the same season a year before."""
 
+GIVEN = "given"
+"""Status of an event that the USGS does not know: its area and time were given by hand."""
+
 COVERAGE_PX = 400_000
 """Pixels of the coarse sample from which the clear coverage is estimated."""
 
@@ -79,7 +82,7 @@ def _given_event(event_id: str, area_wkt: str, time: dt.datetime) -> EarthquakeE
     title = f"Event {event_id}, area and time given by hand"
     return EarthquakeEvent(
         id=event_id, ids=(event_id,), time=time, updated=time, lon=centre.x, lat=centre.y, depth_km=None,
-        magnitude=math.nan, magnitude_type="", place="", title=title, status="given", alert=None,
+        magnitude=math.nan, magnitude_type="", place="", title=title, status=GIVEN, alert=None,
     )  # fmt: skip
 
 

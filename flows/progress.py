@@ -1,15 +1,12 @@
-"""Progress of long stages, told once to whoever listens: the terminal, the log of a flow run, a Prefect artifact."""
+"""Progress of long stages, told once to whoever listens: the terminal, a Prefect artifact."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-LOG = logging.getLogger("quakeslide")
 
 Listener = Callable[["Progress"], None]
 
@@ -77,9 +74,3 @@ def throttled(listener: Listener, every_s: float) -> Listener:
             listener(progress)
 
     return relay
-
-
-def log_listener(progress: Progress) -> None:
-    """Write a report as a log line."""
-    total = f"/{progress.total}" if progress.total else ""
-    LOG.info("%s: %d%s %s", progress.stage, progress.done, total, progress.note)

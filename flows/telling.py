@@ -23,7 +23,7 @@ from flows.facts import (
 from flows.layout import short_hash
 from flows.mapping import DayArray, FloatArray, Scene, Sides, Slices
 from flows.pictures import map_layers, preview_png, report_pictures
-from flows.planning import MapPlan, code_version
+from flows.planning import GIVEN, MapPlan, code_version
 from flows.report import render_report
 from flows.settings import Settings
 from flows.writeback import asset_names
@@ -35,6 +35,8 @@ DETAIL_PX = 320
 """Side of the before-and-after picture, in pixels of the map."""
 SENTINEL_NOTICE = "Contains modified Copernicus Sentinel data"
 """What the Copernicus terms ask a user of the data to say."""
+EVENT_PAGES = "https://earthquake.usgs.gov/earthquakes/eventpage"
+"""Where the USGS has a page for each of its events."""
 EPOCH = dt.date(1970, 1, 1)
 
 
@@ -56,7 +58,7 @@ def make_facts(
             id=event.id, title=event.title, time=event.time,
             magnitude=None if np.isnan(event.magnitude) else event.magnitude, depth_km=event.depth_km,
             lon=event.lon, lat=event.lat, simulated=event.simulated,
-            url=f"https://earthquake.usgs.gov/earthquakes/eventpage/{event.id}" if not event.simulated else "",
+            url="" if event.simulated or event.status == GIVEN else f"{EVENT_PAGES}/{event.id}",
         ),
         coverage=coverage(sides.counts, cube.grid.pixel_m),
         inventory=inventory_facts(landslides_of(inventory)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import pandas
 
 from flows.layout import asset_folder
 from flows.planning import MapPlan
@@ -65,7 +66,8 @@ def write_csv(inventory: geopandas.GeoDataFrame, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow([*columns, "geometry"])
         for values, shape in zip(frame[columns].itertuples(index=False), frame.geometry, strict=True):
-            writer.writerow([*values, json.dumps(shape.__geo_interface__)])
+            known = ("" if pandas.isna(value) else value for value in values)
+            writer.writerow([*known, json.dumps(shape.__geo_interface__)])
 
 
 def _properties(plan: MapPlan) -> dict[str, Any]:

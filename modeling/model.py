@@ -119,7 +119,7 @@ def load_model(name_or_path: str | Path) -> LandslideModel:
     try:
         stated, network_name, set_name = str(about["sha256"]), str(about["network"]), str(about["band_set"])
         temperature, threshold = float(about["temperature"]), float(about["threshold"])
-        input_scale = int(about.get("input_scale", 1))
+        input_scale = int(about["input_scale"])
         normalisation = Normalisation.from_json(about["normalisation"])
         card = dict(about["card"])
     except (KeyError, TypeError, ValueError) as error:

@@ -1,0 +1,147 @@
+"""flows/mapping.py: what was not seen is never called stable, whatever the network says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from fakes.scenes import ArrayScene, array_scene
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.mapping import Sides, inventory_mask, make_inventory, seen, windows, write_mask, write_observed
+from flows.mapping import write_probability as map_scene
+from flows.settings import ModelSettings
+from gee.types import Grid, Observed
+from modeling import networks
+from modeling.bands import band_set
+from modeling.model import LandslideModel
+from modeling.normalise import Normalisation
+
+RGB, TEN = band_set("rgb"), band_set("ten-band")
+
+
+def codes_of(scene: ArrayScene, name: str) -> np.ndarray:
+    height, width = scene.grid.shape_yx
+    return seen(scene.read_tile(slice(0, height), slice(0, width)), band_set(name))
+
+
+def test_the_phase_after_comes_first_and_outside_before_all() -> None:
+    scene = array_scene((2, 3))
+    scene.observed[0] = [[Observed.NO_PASS, Observed.CLEAR, Observed.OUTSIDE], [Observed.CLOUD, 1, 1]]
+    scene.observed[1] = [[Observed.CLOUD, Observed.SNOW, Observed.CLEAR], [Observed.CLEAR, 1, 1]]
+    assert codes_of(scene, "ten-band").tolist() == [
+        [Observed.CLOUD, Observed.SNOW, Observed.OUTSIDE],
+        [Observed.CLOUD, Observed.CLEAR, Observed.CLEAR],
+    ]
+
+
+def test_a_network_that_needs_no_image_before_is_not_held_to_one() -> None:
+    scene = array_scene((2, 2))
+    scene.observed[0] = Observed.NO_PASS
+    assert (codes_of(scene, "rgb") == Observed.CLEAR).all()
+    assert (codes_of(scene, "ten-band") == Observed.NO_PASS).all()
+
+
+def test_a_layer_without_a_value_counts_as_not_seen() -> None:
+    scene = array_scene((1, 3))
+    scene.layers["slope"][0, 0] = np.nan
+    scene.layers["nir_post"][0, 1] = np.nan
+    assert codes_of(scene, "ten-band").tolist() == [[Observed.NO_TERRAIN, Observed.NO_PASS, Observed.CLEAR]]
+    assert (codes_of(scene, "rgb") == Observed.CLEAR).all()
+
+
+@given(st.tuples(st.integers(1, 1300), st.integers(1, 1300)))
+def test_windows_cover_every_pixel_once(shape_yx: tuple[int, int]) -> None:
+    count = np.zeros(shape_yx, np.uint8)
+    for window in windows(Grid("EPSG:32654", (10, 0, 0, 0, -10, 0), shape_yx)):
+        part = count[window]
+        assert 0 < part.size <= 512 * 512
+        part += 1
+    assert (count == 1).all()
+
+
+def model(name: str = "rgb") -> LandslideModel:
+    torch.manual_seed(0)
+    channels = len(band_set(name).channels)
+    network = networks.create("msf-litenet", in_channels=channels, classes=2).eval()
+    even = Normalisation("standardise", (0.0,) * channels, (1.0,) * channels, (0.0,) * channels, (-5.0, 5.0))
+    return LandslideModel("m", "msf-litenet", network, name, even, 1.0, 0.5, "ab" * 32, {})
+
+
+def test_a_probability_is_there_exactly_where_the_ground_was_seen(tmp_path: Path) -> None:
+    scene = array_scene((70, 90))
+    scene.observed[1, :20] = Observed.CLOUD
+    scene.observed[0, :, :10] = Observed.OUTSIDE
+    map_scene(scene, model(), tmp_path / "p.tif", ModelSettings(tile_px=64, halo_px=8))
+    with rasterio.open(tmp_path / "p.tif") as file:
+        probability = file.read(1)
+        tags = file.tags()
+    assert (np.isnan(probability) == (codes_of(scene, "rgb") != Observed.CLEAR)).all()
+    known = probability[~np.isnan(probability)]
+    assert ((known >= 0) & (known <= 1)).all()
+    assert (tags["model"], tags["weights_sha256"]) == ("m", "ab" * 32)
+
+
+@pytest.fixture
+def scene() -> ArrayScene:
+    """Larger than a window, with every reason not to see."""
+    made = array_scene((530, 560))
+    made.observed[0, :, 500:] = Observed.NO_PASS
+    made.observed[1, 500:, :] = Observed.CLOUD
+    made.observed[:, :8, :] = Observed.OUTSIDE
+    made.layers["slope"][10, 10:20] = np.nan
+    return made
+
+
+@pytest.fixture
+def sides(scene: ArrayScene, tmp_path: Path) -> Sides:
+    """With bodies of high probability, some of which border on what was not seen or cross a window."""
+    probability = np.full(scene.grid.shape_yx, 0.1, np.float32)
+    for top, left, height, width in ((100, 100, 9, 7), (505, 30, 10, 10), (300, 490, 20, 10), (490, 200, 10, 30)):
+        probability[top : top + height, left : left + width] = 0.9
+    probability[codes_of(scene, "ten-band") != Observed.CLEAR] = np.nan
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": 530, "width": 560}
+    with rasterio.open(tmp_path / "p.tif", "w", **profile, crs="EPSG:32654", transform=scene.grid.affine) as file:
+        file.write(probability, 1)
+    return write_observed(scene, TEN, tmp_path / "p.tif", tmp_path / "observed.tif", tmp_path)
+
+
+def test_what_was_observed_is_written_and_counted(scene: ArrayScene, sides: Sides, tmp_path: Path) -> None:
+    codes = codes_of(scene, "ten-band")
+    with rasterio.open(tmp_path / "observed.tif") as file:
+        assert (file.read(1) == codes).all()
+        assert file.nodata == Observed.OUTSIDE
+    values, counts = np.unique(codes, return_counts=True)
+    assert sides.counts == dict(zip(values.tolist(), counts.tolist(), strict=True))
+    assert sides.counts[Observed.NO_TERRAIN] == 10
+    assert (np.asarray(sides.observed) == codes).all()
+    assert (np.asarray(sides.post_days) == scene.date[1]).all()
+    assert np.isnan(np.asarray(sides.slope_deg)[10, 10])
+
+
+def test_the_mask_is_the_inventory_burnt_back(scene: ArrayScene, sides: Sides, tmp_path: Path) -> None:
+    network = replace(model("ten-band"), threshold=0.5)
+    inventory = make_inventory(
+        sides, scene.grid, network, ModelSettings(minimum_area_m2=400), event_id="us1", run_key="k"
+    )
+    write_mask(inventory, sides, scene.grid, tmp_path / "mask.tif")
+    with rasterio.open(tmp_path / "mask.tif") as file:
+        mask = file.read(1)
+    probability = np.asarray(sides.probability)
+    expected = np.where(np.isnan(probability), 255, probability >= 0.5)
+    assert (mask == expected).all()
+    assert inventory["area_m2"].sum() == 100 * (mask == 1).sum()
+    assert inventory["touches_unobserved"].any()
+
+
+def test_an_empty_inventory_masks_nothing(scene: ArrayScene, sides: Sides) -> None:
+    network = replace(model("ten-band"), threshold=0.95)
+    inventory = make_inventory(sides, scene.grid, network, ModelSettings(), event_id="us1", run_key="k")
+    assert len(inventory) == 0
+    mask = inventory_mask(inventory, sides, scene.grid, (slice(0, 530), slice(0, 560)))
+    assert set(np.unique(mask)) == {0, 255}

@@ -1,0 +1,71 @@
+"""flows/settings.py: one place for every setting, told in words when it is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from flows.errors import FlowError
+from flows.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("QUAKESLIDE_"):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(
+    nothing_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (load_settings().cube.tile_px, load_settings().area.minimum_magnitude) == (512, 5.5)
+    (nothing_set / "quakeslide.toml").write_text("[cube]\ntile_px = 256\n[area]\nminimum_magnitude = 6.0\n")
+    monkeypatch.setenv("QUAKESLIDE_CUBE__TILE_PX", "128")
+    settings = load_settings()
+    assert (settings.cube.tile_px, settings.area.minimum_magnitude) == (128, 6.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("QUAKESLIDE_CUBE__TILE_PX", "12", r"cube\.tile_px = '12': .*greater than or equal to 64"),
+        ("QUAKESLIDE_EARTHENGINE__MAX_CONCURRENT_REQUESTS", "41", "max_concurrent_requests = '41'"),
+        ("QUAKESLIDE_IMAGERY__NO_SUCH", "1", r"imagery\.no_such"),
+        ("QUAKESLIDE_MODE", "moon", "mode = 'moon'"),
+        ("QUAKESLIDE_STORAGE_BUCKET", "mine", "QUAKESLIDE_STORAGE_BUCKET is no setting"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(FlowError, match=message):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("tile_px = [", r"quakeslide\.toml cannot be read"), ("[kube]\ntile_px = 3\n", "setting kube")],
+)
+def test_a_wrong_file_is_named(nothing_set: Path, text: str, message: str) -> None:
+    (nothing_set / "quakeslide.toml").write_text(text)
+    with pytest.raises(FlowError, match=message):
+        load_settings()
+
+
+def test_settings_do_not_change_and_every_one_is_explained() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.cube.tile_px = 3  # type: ignore[misc]
+    for name in Settings.model_fields:
+        group = getattr(settings, name)
+        if isinstance(group, BaseModel):
+            assert type(group).__doc__
+            missing = [key for key, field in type(group).model_fields.items() if not field.description]
+            assert missing == []
