@@ -15,7 +15,7 @@ import typer
 
 from flows.errors import FlowError
 from flows.settings import Settings, load_settings
-from infra.local.recorded import iburi_catalogue
+from infra.local.recorded import RecordedDataError, iburi_catalogue
 from infra.local.stack import Endpoints, LocalStack, environment_of, prefect_server, running_stack
 
 DRAIN_S = 10
@@ -94,7 +94,10 @@ def _sources(data: Path | None, home: Path) -> tuple[list[Path], list[Path]]:
             catalogues.append(data / "catalogue")
         if (data / "iburi2018").is_dir():
             recorded = home / "recorded" / "iburi2018"
-            iburi_catalogue(data, recorded)
+            try:
+                iburi_catalogue(data, recorded)
+            except RecordedDataError as error:
+                raise FlowError(f"--data {data}: {error}") from error
             catalogues.append(recorded)
         if (data / "usgs").is_dir():
             usgs_folders.append(data / "usgs")

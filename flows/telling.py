@@ -91,7 +91,7 @@ def attribution(plan: MapPlan) -> tuple[str, ...]:
         return ()
     cube = plan.cube
     scenes = (*cube.pre_scenes.scenes, *cube.post_scenes.scenes)
-    own = {str(dict(scene.properties).get("quakeslide:attribution", "")) for scene in scenes} - {""}
+    own = {str(dict(scene.properties).get("attribution", "")) for scene in scenes} - {""}
     years = sorted({scene.time.year for scene in scenes})
     notice = f"{SENTINEL_NOTICE} {', '.join(map(str, years))}"
     terrain = "AW3D30 © JAXA" if "AW3D30" in cube.dem.id else f"Elevation: {cube.dem.id}"

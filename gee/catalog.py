@@ -23,7 +23,8 @@ from gee.types import Scene, Window
 
 KEPT_PROPERTIES = (
     "MGRS_TILE", "SPACECRAFT_NAME", "PROCESSING_BASELINE", "SENSING_ORBIT_NUMBER", "SENSING_ORBIT_DIRECTION",
-    "MEAN_SOLAR_AZIMUTH_ANGLE", "MEAN_SOLAR_ZENITH_ANGLE", "quakeslide:simulated",
+    "MEAN_SOLAR_AZIMUTH_ANGLE", "MEAN_SOLAR_ZENITH_ANGLE", "attribution", "quakeslide:simulated",
+    "quakeslide:time_assumed",
 )  # fmt: skip
 """Properties of a scene that are kept in a cube's provenance."""
 

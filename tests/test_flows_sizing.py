@@ -1,0 +1,61 @@
+"""flows/sizing.py: what a run will take, from what is known before it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes.plans import map_plan
+
+from flows.planning import MapPlan
+from flows.settings import EarthEngineSettings, ModelSettings, Settings
+from flows.sizing import BASE_MEMORY_MB, REQUEST_S, estimate, measured_speed, plan_rows
+
+
+@pytest.fixture
+def plan() -> MapPlan:
+    return map_plan()
+
+
+def settings(concurrent: int = 2, tile_px: int = 512, halo_px: int = 0) -> Settings:
+    return Settings(
+        earthengine=EarthEngineSettings(max_concurrent_requests=concurrent),
+        model=ModelSettings(tile_px=tile_px, halo_px=halo_px),
+    )
+
+
+def test_requests_bytes_and_time_add_up(plan: MapPlan) -> None:
+    tiles = plan.cube.tiles
+    assert len(tiles) == 6
+    cost = estimate(plan, settings(concurrent=2), network_px_per_s=93 * 121 / 10)
+    assert (cost.requests, cost.request_bytes) == (6, plan.cube.total_request_bytes)
+    assert cost.seconds == pytest.approx(6 * REQUEST_S / 2 + 10)
+    assert estimate(plan, settings(halo_px=128), 1e3).seconds > estimate(plan, settings(), 1e3).seconds
+
+
+def test_memory_grows_with_tiles_in_flight_not_with_the_scene(plan: MapPlan) -> None:
+    few = replace(plan, cube=replace(plan.cube, tiles=plan.cube.tiles[:2]))
+    small, large = estimate(few, settings(), 1e6), estimate(plan, settings(), 1e6)
+    assert small.memory_mb == large.memory_mb > BASE_MEMORY_MB
+    assert estimate(plan, settings(tile_px=1024), 1e6).memory_mb > large.memory_mb
+
+
+def test_the_second_run_of_a_tile_is_timed() -> None:
+    runs = []
+
+    def run_tile() -> int:
+        runs.append(1)
+        return 1000
+
+    assert measured_speed(run_tile) > 0
+    assert len(runs) == 2
+
+
+def test_a_plan_is_told_with_its_notes(plan: MapPlan) -> None:
+    rows = plan_rows(plan)
+    told = dict(rows)
+    assert told["event"] == plan.event.title
+    assert told["before"] == "2018-06-07 to 2018-09-05: 2 scenes"
+    assert told["grid"] == "EPSG:32654, 121 x 93 px of 10 m"
+    assert told["tiles"] == "6 of 50 px"
+    assert [value for what, value in rows if what == "note"] == ["a note on the area", "a note on the plan"]
