@@ -190,9 +190,11 @@ def _settings() -> Settings:
 def _request(event_id: str, aoi: Path | None, event_date: str | None, *, force: bool, truth: Path | None) -> MapRequest:
     from flows.area import area_from_file
     from flows.request import MapRequest
+    from modeling.raster import open_raster
 
-    if truth is not None and not truth.is_file():
-        raise FlowError(f"--truth {truth}: no such file")
+    if truth is not None:
+        with open_raster(truth):  # now, and not when the map is made
+            pass
     area = None if aoi is None else area_from_file(aoi)
     return MapRequest(
         event_id=event_id,

@@ -15,7 +15,8 @@ from flows.event import EventSummary
 from flows.planning import code_version
 from flows.request import MapRequest
 from flows.run import map_to_folder, require_folder, say
-from flows.services import apply, started
+from flows.scratch import existing, require_room
+from flows.services import applied, started
 from flows.settings import load_settings
 from flows.usgs import UsgsClient
 from infra.local.simulated import SimulatedQuakeFiles, write_simulated
@@ -26,6 +27,8 @@ BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
 """Bands of the simulated scenes: those that the pipeline reads."""
 DOMAIN = "luding"
 """The simulated region of the demo: training never saw one of its kind."""
+ROOM_BYTES, ROOM_BYTES_PER_PX = 100_000_000, 250
+"""Disk that the demo takes: for Prefect and its logs, and for each pixel of the region."""
 FEED_DEADLINE_S = 30.0
 """How long the quake may take to show up in the feed."""
 
@@ -38,6 +41,7 @@ def run_demo(out: Path, *, seed: int, size_px: int) -> Path:
     begun = time.monotonic()
     require_folder(out)
     home = out.resolve() / ".standins"
+    require_room(existing(home), ROOM_BYTES + size_px * size_px * ROOM_BYTES_PER_PX, "--out")
     _claim(home, {"seed": seed, "size_px": size_px, "version": code_version()})
     event_id = f"sim{seed}"
     say(f"demo: a SIMULATED earthquake in a region like {DOMAIN}, {size_px / 100:g} x {size_px / 100:g} km")
@@ -47,9 +51,9 @@ def run_demo(out: Path, *, seed: int, size_px: int) -> Path:
     thread.shutdown(wait=False)  # takes no more work, and does not hold up who is interrupted
     with started(load_settings(), None, home, prefect=True) as stack:
         quake = simulated.result()
-        settings = apply(stack.environment())
-        request = MapRequest(event_id=_play(settings.usgs.url, quake), truth=str(quake.truth))
-        folder = map_to_folder(request, settings, out)
+        with applied(stack.environment()) as settings:
+            request = MapRequest(event_id=_play(settings.usgs.url, quake), truth=str(quake.truth))
+            folder = map_to_folder(request, settings, out)
         say(f"Prefect kept the run at {stack.endpoints.prefect_url} while it was up")
     say(f"done in {time.monotonic() - begun:.0f} s; everything that was started is stopped")
     return folder

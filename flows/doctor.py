@@ -15,6 +15,7 @@ from rich.table import Table
 
 from flows.errors import FlowError
 from flows.preflight import check_bucket, check_earth_engine, check_prefect, check_usgs
+from flows.scratch import existing
 from flows.services import is_local
 from flows.settings import Settings
 from gee.errors import GeeError
@@ -81,10 +82,11 @@ def _services(settings: Settings) -> Iterator[Check]:
             "and QUAKESLIDE_STORAGE__BUCKET",
         )  # fmt: skip
         return
-    from flows.services import apply
+    from flows.services import applied
 
     yield Check("mode", "ok", f"local: stand-ins are up in {home}")
-    yield from _remote(apply(environment_of(found)), found.prefect_url and f"{found.prefect_url}/api")
+    with applied(environment_of(found)) as local:
+        yield from _remote(local, found.prefect_url and f"{found.prefect_url}/api")
 
 
 def _remote(settings: Settings, prefect_url: str) -> Iterator[Check]:
@@ -133,8 +135,7 @@ def _packages() -> Check:
 
 
 def _disk(settings: Settings) -> Check:
-    home = settings.local.home.resolve()
-    place = next(path for path in (home, *home.parents) if path.exists())
+    place = existing(settings.local.home.resolve())
     free_gb = shutil.disk_usage(place).free / 1e9
     mend = f"free some space, or set QUAKESLIDE_LOCAL__HOME to a larger disk ({NEEDED_DISK_GB:g} GB are enough)"
     return Check(

@@ -134,7 +134,7 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
             model.probability(torch.zeros(1, len(model.channels), side, side))
             return side * side
 
-        cost = estimate(plan, settings, measured_speed(run_tile))
+        cost = estimate(plan, settings, measured_speed(run_tile), model.input_scale)
     table = Table(title="Plan (nothing is launched)", show_header=False, title_justify="left")
     rows = [("rule", rule), *plan_rows(plan)]
     rows += [

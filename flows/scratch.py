@@ -23,18 +23,27 @@ def scratch_folder(settings: WorkSettings, shape_yx: tuple[int, int]) -> Iterato
     Raises `FlowError` when its disk has no room or cannot be written.
     """
     parent = Path(settings.scratch or tempfile.gettempdir())
-    needed = shape_yx[0] * shape_yx[1] * BYTES_PER_PX
-    try:
-        free = shutil.disk_usage(parent).free
-    except OSError as error:
-        raise FlowError(f"the working folder {parent} cannot be used ({error.strerror}): mend {_SETTING}") from error
-    if free < needed:
-        raise FlowError(
-            f"the disk is full: {parent} has {free / 1e6:,.0f} MB left and the map may need {needed / 1e6:,.0f} MB: "
-            f"free some, or name another folder in {_SETTING}"
-        )
+    require_room(parent, shape_yx[0] * shape_yx[1] * BYTES_PER_PX, "QUAKESLIDE_WORK__SCRATCH")
     with tempfile.TemporaryDirectory(prefix="quakeslide-", dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def require_room(folder: Path, needed_bytes: int, setting: str) -> None:
+    """Raise `FlowError` naming `setting` unless the disk of `folder` can take so many bytes: before any work."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise FlowError(f"the folder {folder} cannot be used ({error.strerror}): mend {setting}") from error
+    if free < needed_bytes:
+        raise FlowError(
+            f"the disk is full: {folder} has {free / 1e6:,.0f} MB left and {needed_bytes / 1e6:,.0f} MB may be needed: "
+            f"free some, or name another folder by {setting}"
+        )
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists already."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def reserve(path: Path) -> None:
@@ -45,6 +54,3 @@ def reserve(path: Path) -> None:
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-_SETTING = "QUAKESLIDE_WORK__SCRATCH"

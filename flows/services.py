@@ -45,16 +45,16 @@ def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterato
             raise FlowError(
                 f"stand-ins are up in {home} already; stop them, or leave --data out to use what they serve"
             )
+        environment = environment_of(found)
         with ExitStack() as own:
-            settings = apply(environment_of(found))
             if prefect and not found.prefect_url:
                 folder = own.enter_context(TemporaryDirectory(prefix="prefect-", dir=home, ignore_cleanup_errors=True))
-                os.environ["PREFECT_API_URL"] = own.enter_context(prefect_server(Path(folder), typer.echo))
+                environment["PREFECT_API_URL"] = own.enter_context(prefect_server(Path(folder), typer.echo))
             own.callback(drain_prefect)
-            yield settings
+            yield own.enter_context(applied(environment))
         return
-    with started(settings, data, home, prefect=prefect) as stack:
-        yield apply(stack.environment())
+    with started(settings, data, home, prefect=prefect) as stack, applied(stack.environment()) as local:
+        yield local
 
 
 @contextmanager
@@ -113,10 +113,16 @@ def _require_something_to_serve(data: Path) -> None:
         raise FlowError(f"--data {data} holds nothing to serve: expected catalogue/, usgs/ or iburi2018/ in it")
 
 
-def apply(environment: Mapping[str, str]) -> Settings:
-    """Put `environment` into this process and read the settings again."""
+@contextmanager
+def applied(environment: Mapping[str, str]) -> Iterator[Settings]:
+    """The settings with `environment` put into this process, for the length of the block."""
+    before = dict(os.environ)
     os.environ.update(environment)
-    return load_settings()
+    try:
+        yield load_settings()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def keep_up(settings: Settings, data: Path | None, home: Path | None) -> None:

@@ -232,7 +232,8 @@ def test_an_empty_result_is_published_with_complete_layers(
         path = folder / f"landslides.{name}"
         frame = geopandas.read_parquet(path) if name == "parquet" else geopandas.read_file(path)
         assert len(frame) == 0
-        assert set(SCHEMA) <= set(frame.columns)
+        if name != "geojson":  # a GeoJSON file without features has no place for columns
+            assert set(SCHEMA) <= set(frame.columns)
         assert frame.crs is not None
     with rasterio.open(folder / "mask.tif") as mask:
         assert set(np.unique(mask.read(1))) == {0, 255}

@@ -37,7 +37,9 @@ def test_memory_grows_with_tiles_in_flight_not_with_the_scene(plan: MapPlan) -> 
     few = replace(plan, cube=replace(plan.cube, tiles=plan.cube.tiles[:2]))
     small, large = estimate(few, settings(), 1e6), estimate(plan, settings(), 1e6)
     assert small.memory_mb == large.memory_mb > BASE_MEMORY_MB
-    assert estimate(plan, settings(tile_px=1024), 1e6).memory_mb > large.memory_mb
+    wider = estimate(plan, settings(tile_px=1024), 1e6).memory_mb
+    assert wider > large.memory_mb
+    assert estimate(plan, settings(tile_px=512), 1e6, input_scale=2).memory_mb == wider
 
 
 def test_the_second_run_of_a_tile_is_timed() -> None:

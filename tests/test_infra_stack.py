@@ -54,6 +54,15 @@ def services_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+def children_now() -> set[psutil.Process]:
+    """What this process has started: other tests share a stack that stays up."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def started_since(before: set[psutil.Process]) -> list[psutil.Process]:
+    return list(children_now() - before)
+
+
 def assert_all_end(processes: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(processes, timeout=20)
     assert not alive
@@ -61,6 +70,7 @@ def assert_all_end(processes: list[psutil.Process]) -> None:
 
 def test_the_stack_comes_up_and_goes_away(home: Path) -> None:
     said: list[str] = []
+    before = children_now()
     with LocalStack(home, catalogues=[], usgs_folders=[], prefect=False, progress=said.append) as stack:
         here = stack.endpoints
         assert running_stack(home) == here
@@ -70,7 +80,7 @@ def test_the_stack_comes_up_and_goes_away(home: Path) -> None:
         with pytest.raises(StackError, match=f"up in .* already .*process {os.getpid()}.*{here.usgs_url}"):
             LocalStack(home, catalogues=[], usgs_folders=[], prefect=False).__enter__()
         assert running_stack(home) == here
-        children = psutil.Process().children(recursive=True)
+        children = started_since(before)
         assert len(children) >= 6
     assert_all_end(children)
     assert running_stack(home) is None
@@ -132,12 +142,13 @@ def test_a_killed_tether_takes_its_service_along(elsewhere: subprocess.Popen[str
 
 
 def test_a_service_that_does_not_start_is_named_with_its_log(home: Path, tmp_path: Path) -> None:
+    before = children_now()
     broken = tmp_path / "usgs" / "fdsn_event_detail"
     broken.mkdir(parents=True)
     (broken / "bad.geojson").write_text("{")
     with pytest.raises(StackError, match=r"(?s)the usgs service ended with code 2.*usgs\.log.*bad\.geojson"):
         LocalStack(home, catalogues=[], usgs_folders=[tmp_path / "usgs"], prefect=False).__enter__()
-    assert not psutil.Process().children(recursive=True)
+    assert not started_since(before)
     assert running_stack(home) is None
 
 

@@ -1,0 +1,124 @@
+"""flows/map_raster.py: a pair of rasters is read like a cube, and what they do not show is not observed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from fakes.quakes import SmallQuake
+from fakes.weights import untrained
+
+from flows.errors import PublicationError
+from flows.facts import ReportFacts
+from flows.map_raster import PairScene, map_raster_pair
+from flows.settings import Settings, WorkSettings
+from gee.types import Observed
+from modeling.errors import BandSetError, ModelingError
+from modeling.raster_pair import open_pair
+from modeling.simulate import layers_of
+
+COLOURS = ("blue", "green", "red", "nir")
+GAP = np.s_[:, :30]
+
+
+@pytest.fixture(scope="module")
+def layers(small_quake: SmallQuake) -> dict[str, np.ndarray]:
+    """A corner of the small quake, with a gap in the image before."""
+    whole, _ = layers_of(small_quake.region)
+    cut = {name: values[40:168, 100:260].copy() for name, values in whole.items()}
+    for colour in COLOURS:
+        cut[f"{colour}_pre"][GAP] = np.nan
+    return cut
+
+
+def write(path: Path, bands: Mapping[str, np.ndarray]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = next(iter(bands.values())).shape
+    profile = {"driver": "GTiff", "count": len(bands), "height": height, "width": width, "dtype": "float32"}
+    at = rasterio.Affine(10, 0, 600_000, 0, -10, 3_300_000)
+    with rasterio.open(path, "w", **profile, crs="EPSG:32648", transform=at, nodata=np.nan) as file:
+        for number, (name, values) in enumerate(bands.items(), start=1):
+            file.write(values, number)
+            file.set_band_description(number, name)
+    return path
+
+
+@pytest.fixture
+def files(layers: dict[str, np.ndarray], tmp_path: Path) -> dict[str, Path]:
+    """Three rasters that bear the same name, each in a folder of its own."""
+    made = {phase: {colour: layers[f"{colour}_{phase}"] for colour in COLOURS} for phase in ("pre", "post")}
+    made["dem"] = {"elevation": layers["elevation"]}
+    return {name: write(tmp_path / name / "image.tif", bands) for name, bands in made.items()}
+
+
+@pytest.fixture(scope="module")
+def weights(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(untrained(small_quake.region, tmp_path_factory.mktemp("weights"), "tiny", "ten-band", share=0.05))
+
+
+def map_them(files: Mapping[str, Path], out: Path, weights: str, name: str = "hill") -> ReportFacts:
+    settings = Settings(work=WorkSettings(scratch=str(out.parent)))
+    folder = map_raster_pair(
+        files["pre"], files["post"], files["dem"], out, bands=None, scale=None, weights=weights, name=name,
+        settings=settings,
+    )  # fmt: skip
+    return ReportFacts.from_json((folder / "facts.json").read_text())
+
+
+def test_a_pair_is_read_like_a_cube(files: dict[str, Path]) -> None:
+    with open_pair([files["pre"]], [files["post"]], files["dem"]) as pair:
+        scene = PairScene(pair)
+        block = scene.read_tile(slice(10, 50), slice(20, 60))
+        assert scene.grid.crs == "EPSG:32648"
+        assert {"slope", "elevation", "red_pre", "nir_post"} <= set(scene.layer_names)
+    assert block.layers["red_post"].shape == (40, 40)
+    assert (block.date == -1).all(), "rasters do not say when they were taken"
+    before, after = block.observed
+    assert (before[:, :10] == Observed.NO_PASS).all()
+    assert (after[:, 10:] == Observed.CLEAR).mean() > 0.5
+
+
+def test_what_the_images_do_not_show_is_not_observed(files: dict[str, Path], weights: str, tmp_path: Path) -> None:
+    told = map_them(files, tmp_path / "out", weights)
+    with (
+        rasterio.open(tmp_path / "out" / "probability.tif") as file,
+        rasterio.open(tmp_path / "out" / "observed.tif") as observed,
+    ):
+        probability, codes = file.read(1), observed.read(1)
+    assert np.isnan(probability[GAP]).all()
+    assert (codes[GAP] == Observed.NO_PASS).all()
+    assert (np.isnan(probability) == (codes != Observed.CLEAR)).all()
+    assert not any(imagery.cloud_masked for imagery in told.imagery)
+    assert not told.event.simulated
+    assert str(tmp_path) not in (tmp_path / "out" / "report.html").read_text(), "no path of this machine is told"
+    item = json.loads((tmp_path / "out" / "item.json").read_text())
+    assert item["bbox"][0] == pytest.approx(106.03, abs=0.01)
+
+
+def test_a_run_is_named_after_what_went_in_not_after_file_names(
+    files: dict[str, Path], weights: str, tmp_path: Path
+) -> None:
+    first = map_them(files, tmp_path / "a", weights).provenance
+    swapped = map_them(files | {"pre": files["post"], "post": files["pre"]}, tmp_path / "b", weights).provenance
+    again = map_them(files, tmp_path / "c", weights).provenance
+    assert first.run_key == again.run_key != swapped.run_key
+    assert first.cube_hash == again.cube_hash != swapped.cube_hash
+
+
+def test_a_failure_leaves_nothing_behind(files: dict[str, Path], weights: str, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine.txt").write_text("keep")
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(PublicationError, match="is not empty"):
+        map_them(files, taken, weights)
+    with pytest.raises(ModelingError, match="nobody"):
+        map_them(files, tmp_path / "out", "nobody")
+    only_red = write(tmp_path / "red" / "image.tif", {"red": np.full((128, 160), 0.1, np.float32)})
+    with pytest.raises(BandSetError, match="nir_pre"):
+        map_them(files | {"pre": only_red, "post": only_red}, tmp_path / "out", weights)
+    assert set(tmp_path.rglob("*")) == before | {only_red, only_red.parent}
