@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,13 +147,14 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
 
 
 def show_models() -> None:
-    """Print the shipped networks."""
+    """Print the shipped networks, what each needs, and how it scored on simulated regions of a kind it never saw."""
     from modeling.bands import band_set
     from modeling.model import available_models, load_model
 
-    table = Table("name", "needs", "threshold", "trained on", title="Networks")
+    scored = "pixel F1, simulated held-out regions"
+    table = Table("name", "needs", "threshold", scored, title="Networks (trained on simulated data only)")
     for name in available_models():
         model = load_model(name)
-        needs = ", ".join(band_set(model.band_set).requires)
-        table.add_row(name, needs, f"{model.threshold:.2f}", str(model.card.get("trained_on", json.dumps(None))))
+        score = model.card["scores"]["held out"]["model"]["pixels"]["f1"]
+        table.add_row(name, ", ".join(band_set(model.band_set).requires), f"{model.threshold:.2f}", f"{score:.2f}")
     CONSOLE.print(table)
