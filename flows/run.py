@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from rich.console import Console
@@ -19,6 +20,7 @@ from flows.facts import ReportFacts
 from flows.layout import FACTS
 from flows.preflight import require_services
 from flows.request import MapRequest
+from flows.services import applied
 from flows.settings import Settings
 
 CONSOLE = Console(highlight=False)
@@ -60,7 +62,7 @@ def _print_line(report: progress.Progress) -> None:
 
 def say(text: str) -> None:
     """Tell the user one line."""
-    CONSOLE.print(text, markup=False)
+    CONSOLE.print(text, markup=False, soft_wrap=True)
 
 
 def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
@@ -68,18 +70,30 @@ def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
 
     Raises `ServiceError` or `GeeError` naming a service that does not answer before anything is begun.
     """
-    from flows.copies import download_version
-    from flows.map_event import bucket, map_event
-
     require_folder(out)
     require_services(settings, usgs=request.area_wkt is None or request.event_time is None)
-    with shown_progress():
+    with prefect_results_aside(), shown_progress():
+        from flows.copies import download_version
+        from flows.map_event import bucket, map_event
+
         publication = map_event(request)
         with bucket(settings) as store:
             folder = download_version(store, publication, out)
     facts = ReportFacts.from_json((folder / FACTS).read_text())
     show_result(facts, publication.version, folder)
     return folder
+
+
+@contextmanager
+def prefect_results_aside() -> Iterator[None]:
+    """Let what Prefect keeps of a failed flow, a pickled exception, go with this run instead of into the user's home.
+
+    Prefect reads this setting when it is imported.
+    """
+    with TemporaryDirectory(prefix="quakeslide-", ignore_cleanup_errors=True) as folder:
+        name = "PREFECT_RESULTS_LOCAL_STORAGE_PATH"
+        with applied({name: os.environ.get(name, folder)}):
+            yield
 
 
 def require_folder(out: Path) -> None:

@@ -48,11 +48,6 @@ def other_process(home: Path, then: str, *, prefect: bool = False) -> subprocess
     return process
 
 
-def own_children() -> set[psutil.Process]:
-    """Every process below this one; other tests may keep a stack of theirs up meanwhile."""
-    return set(psutil.Process().children(recursive=True))
-
-
 def services_of(pid: int) -> list[psutil.Process]:
     found = psutil.Process(pid).children(recursive=True)
     assert len(found) >= 6, "three services under a tether each"
@@ -151,7 +146,6 @@ def test_a_service_that_does_not_start_is_named_with_its_log(home: Path, tmp_pat
     broken = tmp_path / "usgs" / "fdsn_event_detail"
     broken.mkdir(parents=True)
     (broken / "bad.geojson").write_text("{")
-    before = own_children()
     with pytest.raises(StackError, match=r"(?s)the usgs service ended with code 2.*usgs\.log.*bad\.geojson"):
         LocalStack(home, catalogues=[], usgs_folders=[tmp_path / "usgs"], prefect=False).__enter__()
     assert not started_since(before)
