@@ -94,8 +94,10 @@ def command(
 ) -> Iterator[subprocess.Popen[str]]:
     """A quakeslide command in a process of its own, writing stdout.txt and stderr.txt into `cwd`."""
     with (cwd / "stdout.txt").open("w") as out, (cwd / "stderr.txt").open("w") as err:
+        # What a killed process leaves of its temporary files goes with the test.
+        variables = {**(os.environ if environment is None else environment), "TMPDIR": str(cwd)}
         process = subprocess.Popen(
-            [*START, *map(str, arguments)], cwd=cwd, stdout=out, stderr=err, text=True, env=environment
+            [*START, *map(str, arguments)], cwd=cwd, stdout=out, stderr=err, text=True, env=variables
         )
         try:
             yield process

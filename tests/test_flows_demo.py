@@ -1,4 +1,4 @@
-"""`quakeslide demo` as it ships: a quake that training never saw, mapped by the trained network."""
+"""The commands of the README as they ship, with the trained networks: the demo, and the real Iburi pair."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import rasterio
+from rasterio.vrt import WarpedVRT
 
+from flows.facts import ReportFacts
 from flows.scoring import BASELINE
+from gee.types import Observed
 from modeling.model import available_models
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif("msf-litenet_ten-band" not in available_models(), reason="the ten-band weights are not here"),
-]
+pytestmark = pytest.mark.slow
 DEADLINE_S = 900
 
 
-def demo(folder: Path) -> tuple[float, float, str]:
-    """Run it in `folder`: (seconds, peak of the summed resident memory of all its processes in GB, what it said)."""
+def run(folder: Path, *arguments: object) -> tuple[float, float, str]:
+    """Run a command in `folder`: (seconds, peak of the summed memory of all its processes in GB, what it said)."""
     ours = ("QUAKESLIDE_", "PREFECT_API", "STORAGE_EMULATOR", "CPL_GS", "GS_NO")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "demo", "--out", "demo"]
+    command = [sys.executable, "-c", "from flows.cli import main; main()", *map(str, arguments)]
     began, peak = time.monotonic(), 0
     with (folder / "said.txt").open("w+") as said:
         process = psutil.Popen(command, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT)
@@ -51,11 +53,16 @@ def resident(process: psutil.Process) -> int:
     return total
 
 
+def needs(model: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(model not in available_models(), reason=f"the weights {model} are not here")
+
+
+@needs("msf-litenet_ten-band")
 @pytest.mark.timeout(1000)
 def test_the_demo_finds_the_landslides_of_a_quake_that_training_never_saw(
     tmp_path: Path, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seconds, gigabytes, told = demo(tmp_path)
+    seconds, gigabytes, told = run(tmp_path, "demo", "--out", "demo")
     record_property("seconds", round(seconds))
     record_property("gigabytes", round(gigabytes, 2))
     with capsys.disabled():
@@ -70,3 +77,32 @@ def test_the_demo_finds_the_landslides_of_a_quake_that_training_never_saw(
         assert set(scores["objects"]) == {"precision", "recall", "f1"}
     for words in ("SIMULATED", "area of interest", "mapped (observed)", "landslides found", "products:", "pixel F1"):
         assert words in told
+
+
+@needs("msf-litenet_rgb-terrain")
+@pytest.mark.timeout(1000)
+def test_the_real_iburi_pair_is_mapped_where_it_was_seen(tmp_path: Path, shared_data: Path) -> None:
+    _, _, told = run(tmp_path, "map", "us2000h8ty", "--data", shared_data, "--out", "out")
+    folder = tmp_path / "out" / "us2000h8ty" / "v0001"
+    with rasterio.open(folder / "observed.tif") as file, rasterio.open(folder / "mask.tif") as mask_file:
+        observed, mask, grid = file.read(1), mask_file.read(1), file.profile
+    with rasterio.open(folder / "probability.tif") as file:
+        probability = file.read(1)
+    inside, clear = observed != Observed.OUTSIDE, observed == Observed.CLEAR
+    assert 0.3 < (observed == Observed.NO_PASS)[inside].mean() < 0.6, "the image before has a swath gap"
+    assert (np.isnan(probability) == ~clear).all()
+    assert (mask[~clear] == 255).all()
+    assert "not observed: no pass or swath gap" in told
+    assert "the acquisition dates of the pre phase were not recorded and are assumed" in told
+    facts = ReportFacts.from_json((folder / "facts.json").read_text())
+    assert (facts.provenance.model, facts.event.simulated) == ("msf-litenet_rgb-terrain", False)
+    assert "Contains modified Copernicus Sentinel data 2018" in facts.provenance.attribution
+    assert facts.inventory.count > 50
+    # Bare ground is brighter in red than the forest and the fields around it.
+    where = {"crs": grid["crs"], "transform": grid["transform"], "height": grid["height"], "width": grid["width"]}
+    with rasterio.open(shared_data / "iburi2018" / "s2_post_B4.tif") as source, WarpedVRT(source, **where) as warped:
+        red = warped.read(1).astype(float)
+    assert red[mask == 1].mean() > 1.5 * red[mask == 0].mean()
+    slope = facts.inventory.largest[0].mean_slope_deg
+    assert slope is not None
+    assert slope > 8
