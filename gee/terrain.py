@@ -1,31 +1,39 @@
-"""Elevation, slope and hillshade as `ee` expressions, and a coarse look at a whole area.
+"""Terrain of an area as `ee` expressions, and a coarse look at a whole area.
 
-Slope and hillshade are computed on the elevation model's own grid and then resampled bilinearly: computed on the finer
-grid of the images they would show the steps between the model's pixels.
+What is derived from the heights is computed on the elevation model's own grid and then resampled bilinearly: computed
+on the finer grid of the images it would show the steps between the model's pixels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import ee
 import numpy as np
 import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
-from gee.catalog import DemChoice, search_boxes
+from gee.catalog import asset_exists
+from gee.curvature import curvatures
+from gee.dem import DemChoice, elevation_image
+from gee.errors import PermanentError
 from gee.grid import grid_for, tiles_over
 from gee.pixels import fetch_pixels
+from gee.relief import relief
 from gee.session import Session
 from gee.types import Grid
+from gee.wetness import MERIT_HYDRO, wetness
 
 NODATA = -32_768
 """Where the elevation model has no value."""
 
 FloatArray = npt.NDArray[np.float32]
-Layer = Literal["elevation", "slope", "hillshade"]
+Layer = Literal[
+    "elevation", "slope", "hillshade", "aspect", "plan_curvature", "profile_curvature", "relief", "twi"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,26 +50,61 @@ LAYERS: dict[Layer, TerrainLayer] = {
     "elevation": TerrainLayer(0.5, "m"),
     "slope": TerrainLayer(0.01, "degree"),
     "hillshade": TerrainLayer(0.01, "1"),
+    "aspect": TerrainLayer(0.02, "degree"),
+    "plan_curvature": TerrainLayer(2e-5, "1/m"),
+    "profile_curvature": TerrainLayer(2e-5, "1/m"),
+    "relief": TerrainLayer(0.1, "m"),
+    "twi": TerrainLayer(0.001, "1"),
 }
-"""Name -> storage. Half a metre reaches from -16 km to 16 km; hillshade runs from 0 to 255."""
+"""Name -> storage. Half a metre reaches from -16 km to 16 km; hillshade runs from 0 to 255; curvature is cut off at
+0.66 per metre (a pixel of 30 m that stands 300 m above its neighbours), relief at 3,277 m, the wetness index at 32.8."""
+
+DEFAULT_LAYERS: tuple[Layer, ...] = ("elevation", "slope", "hillshade")
+"""What the shipped networks look at."""
+
+FLAT_ASPECT = -1.0
+"""Aspect in degrees where the ground faces nowhere."""
 
 COARSE_TILE_PX = 512
 """Side of a request of `coarse_terrain`: slope on the model's own grid makes many pixels out of each."""
 
 
-def terrain_image(dem: DemChoice, geometry: BaseGeometry) -> ee.Image:
-    """`elevation`, `slope` and `hillshade` (azimuth 270, zenith 45) over an area, stored as `LAYERS` says.
+def terrain_image(dem: DemChoice, geometry: BaseGeometry, layers: Sequence[Layer] = DEFAULT_LAYERS) -> ee.Image:
+    """Terrain over an area (WGS84), a band for each of `layers` in their order, stored as `LAYERS` says.
 
-    int16, `NODATA` where the model has no value, which for slope and hillshade includes its outermost pixels.
+    - `elevation`: metres.
+    - `slope`: degrees; `hillshade`: 0 to 255 at azimuth 270, zenith 45. Both as `ee.Terrain` has them.
+    - `aspect`: degrees clockwise from north that the slope faces, in [0, 360); `FLAT_ASPECT` on flat ground. Its sine
+      and cosine are resampled: the mean of 350 and 10 degrees is 0.
+    - `plan_curvature`, `profile_curvature`: 1/m, positive where the surface bulges (`gee.curvature`).
+    - `relief`: metres from the lowest to the highest pixel within a circle (`gee.relief`).
+    - `twi`: topographic wetness index (`gee.wetness`).
+
+    int16, `NODATA` where the model has no value, which for what looks at neighbours includes its outermost pixels.
     """
-    elevation, native = _elevation(dem, geometry)
-    layers: dict[Layer, ee.Image] = {
-        "elevation": elevation,
-        "slope": ee.Terrain.slope(elevation).reproject(native),
-        "hillshade": ee.Terrain.hillshade(elevation).reproject(native),
-    }
-    stored = [_stored(name, image.resample("bilinear")) for name, image in layers.items()]
-    return stored[0].addBands(stored[1]).addBands(stored[2])
+    elevation = elevation_image(dem, geometry)
+    made = [_stored(layer, _resampled(layer, elevation, dem, geometry)) for layer in layers]
+    image = made[0]
+    for band in made[1:]:
+        image = image.addBands(band)
+    return image
+
+
+def check_layers(session: Session, layers: Sequence[str]) -> tuple[Layer, ...]:
+    """`layers` if all of them can be computed here.
+
+    Raises `PermanentError` for a name that is not in `LAYERS`, none or a repeated one, and for `twi` without the data
+    set that it needs.
+    """
+    known = get_args(Layer)
+    unknown = [name for name in layers if name not in known]
+    if unknown or not layers or len(set(layers)) != len(layers):
+        raise PermanentError(
+            f"terrain layers {', '.join(layers) or '(none)'}: choose some of {', '.join(known)}, each once"
+        )
+    if "twi" in layers and not asset_exists(session, MERIT_HYDRO):
+        raise PermanentError(f"the terrain layer twi needs {MERIT_HYDRO}, which does not exist here: leave twi out")
+    return tuple(name for name in known for wanted in layers if wanted == name)
 
 
 def coarse_terrain(
@@ -75,8 +118,9 @@ def coarse_terrain(
     fine = grid_for(geometry, 30.0)
     coarser = max(1, math.ceil(math.sqrt(fine.shape_yx[0] * fine.shape_yx[1] / max_px)))
     grid = grid_for(geometry, 30.0 * coarser)
-    elevation, native = _elevation(dem, geometry)
-    image = _stored("elevation", elevation).addBands(_stored("slope", ee.Terrain.slope(elevation).reproject(native)))
+    elevation = elevation_image(dem, geometry)
+    slope = ee.Terrain.slope(elevation).reproject(dem.native.projection)
+    image = _stored("elevation", elevation).addBands(_stored("slope", slope))
     expression = ee.serializer.encode(image, for_cloud_api=True)
     values: dict[Layer, FloatArray] = {
         "elevation": np.full(grid.shape_yx, np.nan, np.float32),
@@ -90,17 +134,39 @@ def coarse_terrain(
     return values["elevation"], values["slope"], grid
 
 
-def _elevation(dem: DemChoice, geometry: BaseGeometry) -> tuple[ee.Image, ee.Projection]:
-    """The model as one image, and the projection of its own grid."""
-    if dem.kind == "image":
-        image = ee.Image(dem.id).select([dem.band], ["elevation"])
-        return image, image.projection()
-    parts = ee.ImageCollection(dem.id).select([dem.band], ["elevation"]).filterBounds(search_boxes(geometry))
-    native = parts.first().projection()
-    # A mosaic forgets the grid of its parts.
-    return parts.mosaic().setDefaultProjection(native), native
+def _resampled(layer: Layer, elevation: ee.Image, dem: DemChoice, geometry: BaseGeometry) -> ee.Image:
+    """A layer in its units, made on the model's grid and resampled from there."""
+    if layer == "aspect":
+        return _aspect(elevation, dem.native.projection)
+    native: dict[Layer, Callable[[], ee.Image]] = {
+        "elevation": lambda: elevation,
+        "slope": lambda: ee.Terrain.slope(elevation).reproject(dem.native.projection),
+        "hillshade": lambda: ee.Terrain.hillshade(elevation).reproject(dem.native.projection),
+        "plan_curvature": lambda: curvatures(elevation, dem.native).select("plan_curvature"),
+        "profile_curvature": lambda: curvatures(elevation, dem.native).select("profile_curvature"),
+        "relief": lambda: relief(elevation, dem.native, geometry),
+        "twi": lambda: wetness(elevation, dem.native),
+    }
+    return native[layer]().resample("bilinear")
+
+
+def _aspect(elevation: ee.Image, native: ee.Projection) -> ee.Image:
+    slope = ee.Terrain.slope(elevation)
+    # Flat ground has no aspect: it adds nothing to the mean of its neighbours', whatever the service calls it.
+    facing = ee.Terrain.aspect(elevation).unmask(0, False).multiply(math.pi / 180)
+    steep = slope.gt(0)
+    east, north = (
+        part.multiply(steep).updateMask(slope.mask()).reproject(native).resample("bilinear")
+        for part in (facing.sin(), facing.cos())
+    )
+    turn = north.atan2(east).multiply(180 / math.pi).add(360)  # Earth Engine's order: x, then y
+    step = LAYERS["aspect"].scale
+    whole = turn.divide(step).round().mod(360 / step).multiply(step)
+    return whole.where(east.hypot(north).lt(1e-6), FLAT_ASPECT)
 
 
 def _stored(name: Layer, image: ee.Image) -> ee.Image:
     steps = image.divide(LAYERS[name].scale).round()
+    if name not in DEFAULT_LAYERS:
+        steps = steps.clamp(NODATA + 1, -NODATA - 1)
     return steps.unmask(NODATA, False).toInt16().rename(name)
