@@ -17,6 +17,7 @@ import numpy.typing as npt
 from geopandas import GeoDataFrame
 from pydantic import TypeAdapter
 
+from flows.alignment import Alignment
 from gee.types import OBSERVED_LABELS, Observed
 
 LARGEST = 20
@@ -173,6 +174,10 @@ class Imagery:
     """Latest acquisition that is in the map."""
     dates_assumed: bool = False
     """Whether the dates were not recorded and are taken for granted."""
+    made_by: str = ""
+    """How one image was made of the scenes, in words; empty when it was one image already."""
+    mask_rule: str = ""
+    """What decided that a pixel was clear, in words; empty when nothing did."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +247,10 @@ class ReportFacts:
     notes: tuple[str, ...] = ()
     """Further remarks that a reader must see."""
     earth_engine_assets: Mapping[str, str] = field(default_factory=dict)
-    """Earth Engine asset ids by what they are."""
+    """Earth Engine image collections, and a folder of tables, that hold the versions of the event, by what they hold."""
+
+    alignment: Alignment | None = None
+    """How the image before lay to the one after, and what was done about it; None when nobody looked."""
 
     def to_json(self) -> str:
         """As JSON text."""

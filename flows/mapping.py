@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import geopandas
 import numpy as np
@@ -21,7 +20,9 @@ import shapely
 from affine import Affine
 
 from flows.facts import combined_observed
+from flows.observed_colours import rgba
 from flows.progress import report
+from flows.scene import Block, CodeArray, DayArray, FloatArray, Scene, Slices
 from flows.scratch import reserve
 from flows.settings import ModelSettings
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Observed
@@ -31,46 +32,10 @@ from modeling.inventory import vectorise, write_inventory
 from modeling.model import LandslideModel
 from modeling.predict import predict_tiles
 
-FloatArray = npt.NDArray[np.float32]
-CodeArray = npt.NDArray[np.uint8]
-DayArray = npt.NDArray[np.int32]
-Slices = tuple[slice, slice]
-
 WINDOW_PX = 512
 """Side of the windows in which a scene is read for anything but prediction: a block of a COG."""
 MASK_NODATA = 255
 """Value of the landslide mask where nothing was observed."""
-
-
-class Block(Protocol):
-    """A window of a scene."""
-
-    @property
-    def layers(self) -> Mapping[str, FloatArray]:
-        """Layers by name, each (y, x) in physical units, NaN where unknown."""
-
-    @property
-    def observed(self) -> CodeArray:
-        """Codes of `gee.types.Observed`, (phase, y, x)."""
-
-    @property
-    def date(self) -> DayArray:
-        """Days since 1970-01-01, (phase, y, x), -1 where there is none."""
-
-
-class Scene(Protocol):
-    """Imagery and terrain of an event on one grid."""
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of everything that is read."""
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """The layers there are."""
-
-    def read_tile(self, y: slice, x: slice, layers: tuple[str, ...] | None = None) -> Block:
-        """A window of the grid; all layers when none are named."""
 
 
 def seen(block: Block, wanted: BandSet) -> CodeArray:
@@ -212,13 +177,7 @@ def write_layers(inventory: geopandas.GeoDataFrame, folder: Path) -> None:
     write_inventory(inventory, folder, "landslides")
 
 
-_COLOURS = {
-    Observed.NO_PASS: (123, 107, 168, 255), Observed.CLEAR: (60, 141, 90, 255), Observed.CLOUD: (143, 184, 222, 255),
-    Observed.SHADOW: (74, 95, 120, 255), Observed.SNOW: (223, 243, 251, 255), Observed.NO_TERRAIN: (201, 143, 78, 255),
-}  # fmt: skip
-
-
 def _observed_profile(grid: Grid) -> CogProfile:
     """What was observed: the codes of `gee.types.Observed`, 255 (nodata) outside the area."""
-    categories = {int(code): Category(OBSERVED_LABELS[code], colour) for code, colour in _COLOURS.items()}
+    categories = {int(c): Category(OBSERVED_LABELS[c], rgba(c)) for c in Observed if c != Observed.OUTSIDE}
     return class_profile(grid.crs, grid.affine, grid.shape_yx, ("observed",), categories)

@@ -31,6 +31,7 @@ from flows.decimate import (
 )
 from flows.facts import combined_observed
 from flows.mapframe import DPI, INK, add_legend, add_map, encode, finish_map, height_of
+from flows.observed_colours import CODE_COLOURS
 from gee.types import OBSERVED_LABELS, Grid, Observed
 
 WIDTH_PX = 1200
@@ -38,17 +39,6 @@ WIDTH_PX = 1200
 
 MAX_PX = 1400
 """Longest side of the arrays behind a picture."""
-
-CODE_COLOURS: dict[int, str] = {
-    Observed.CLEAR: "#3c8d5a",
-    Observed.NO_PASS: "#7b6ba8",
-    Observed.CLOUD: "#8fb8de",
-    Observed.SHADOW: "#4a5f78",
-    Observed.SNOW: "#dff3fb",
-    Observed.NO_TERRAIN: "#c98f4e",
-    Observed.OUTSIDE: "#ffffff",
-}
-"""Colour of each observation code in the picture of what was observed."""
 
 Rgba = npt.NDArray[np.float32]
 

@@ -19,23 +19,25 @@ from flows.layout import EventLayout, RunIdentity, RunLayout
 from flows.product_set import sha256_of
 from flows.request import MapRequest
 from flows.rule import qualifies
-from flows.settings import ImagerySettings, Settings
+from flows.settings import Settings
 from flows.usgs import UsgsClient
-from gee.catalog import DemChoice, choose_dem
-from gee.errors import NoScenesError
+from gee.before import choose_before
+from gee.dem import DemChoice, choose_dem
 from gee.grid import geometry_mask, grid_for
+from gee.masks import CloudMask, CloudScorePlus, Qa60, S2Cloudless, SceneClassification
+from gee.phases import ImageryChoice
 from gee.pixels import fetch_pixels
-from gee.plan import CubePlan, plan_cube
+from gee.plan import CubePlan, CubeRules, plan_cube
 from gee.session import Session
 from gee.terrain import coarse_terrain
 from gee.types import PHASES, Observed, Window
+from gee.windows import candidates
 from modeling.model import choose_model, load_model
-
-LONGEST_WINDOW_DAYS = 400
-"""How far back scenes are looked for when the window of the settings has none: the same season a year before."""
 
 GIVEN = "given"
 """Status of an event that the USGS does not know: its area and time were given by hand."""
+
+_WHEN = {"pre": "before", "post": "after"}
 
 COVERAGE_PX = 400_000
 """Pixels of the coarse sample from which the clear coverage is estimated."""
@@ -124,16 +126,17 @@ def make_plan(
     identity = RunIdentity(
         event_id=event.id,
         area=area.geometry.wkt,
-        scene_ids=(*(scene.id for phase in (cube.pre_scenes, cube.post_scenes) for scene in phase.scenes), dem.id),
+        scene_ids=cube.scene_ids,
         settings={
             "cube": draft.plan_hash,
+            "alignment": settings.alignment.model_dump(mode="json"),
             "model": settings.model.model_dump(mode="json", exclude={"weights"}),
             "truth": None if request.truth is None else sha256_of(Path(request.truth)),
         },
         weights_hash=weights_hash,
         code_version=code_version(),
     )
-    notes = tuple(note for note in (window_note, _dem_note(dem), *_mask_notes(cube)) if note)
+    notes = tuple(note for note in (window_note, _dem_note(dem), *_cube_notes(cube)) if note)
     return MapPlan(event, area, cube, model, weights_hash, layout.run(identity.key), notes)
 
 
@@ -141,44 +144,57 @@ def _dem_note(dem: DemChoice) -> str:
     return f"elevation from {dem.id}: {dem.why}" if dem.why else ""
 
 
+def cube_rules(settings: Settings) -> CubeRules:
+    """What the settings say of a cube."""
+    imagery = settings.imagery
+    masks: dict[str, CloudMask] = {
+        "cloud-score-plus": CloudScorePlus(imagery.cloud_score_threshold, imagery.cloud_score_band),
+        "s2cloudless": S2Cloudless(imagery.cloud_probability_percent),
+        "scl": SceneClassification(),
+        "qa60": Qa60(),
+    }
+    choice = ImageryChoice(
+        tuple(masks[name] for name in imagery.cloud_masks), imagery.reasons, imagery.composite_before,
+        imagery.composite_after,
+    )  # fmt: skip
+    return CubeRules(
+        imagery.collections, choice, imagery.maximum_scene_cloud_percent, imagery.dems, imagery.terrain, imagery.radar,
+        settings.cube.pixel_m, settings.cube.tile_px,
+    )  # fmt: skip
+
+
 def _plan_scenes(
     event: EarthquakeEvent, area: AreaOfInterest, settings: Settings, session: Session
 ) -> tuple[CubePlan, str]:
-    imagery = settings.imagery
+    imagery, rules = settings.imagery, cube_rules(settings)
     after = Window(event.time, event.time + dt.timedelta(days=imagery.days_after))
-    for days in _windows(imagery):
-        before = Window(event.time - dt.timedelta(days=days), event.time)
-        try:
-            plan = plan_cube(
-                session, uri="", geometry=area.geometry, pre=before, post=after, pixel_m=settings.cube.pixel_m,
-                tile_px=settings.cube.tile_px, collections=imagery.collections, cloud_score=imagery.cloud_score,
-                cloud_score_threshold=imagery.cloud_score_threshold,
-                maximum_cloud_percent=imagery.maximum_scene_cloud_percent, dems=imagery.dems,
-                code_version=code_version(),
-            )  # fmt: skip
-        except NoScenesError as error:
-            last = error
-            continue
-        longer = days > imagery.days_before
-        return plan, f"no scene in the {imagery.days_before} days before; {days} days were used" if longer else ""
-    raise last
+    windows = candidates(
+        event.time, days_before=imagery.days_before, days_after=imagery.days_after, years=imagery.same_season_years
+    )
+    before = choose_before(
+        session, rules.collections, area.geometry, rules.imagery, windows, after, pixel_m=rules.pixel_m,
+        maximum_cloud_percent=rules.maximum_cloud_percent, minimum_clear=imagery.minimum_clear_before,
+        ndvi_drop=imagery.leafless_ndvi_drop,
+    )  # fmt: skip
+    plan = plan_cube(
+        session, uri="", geometry=area.geometry, pre=before.candidate.window, post=after, rules=rules,
+        code_version=code_version(),
+    )  # fmt: skip
+    return plan, before.why
 
 
-def _windows(imagery: ImagerySettings) -> Iterator[int]:
-    """Lengths of the window before the event to try, in days: doubled until a year and a month is reached."""
-    days = imagery.days_before
-    while days < LONGEST_WINDOW_DAYS:
-        yield days
-        days *= 2
-    yield max(LONGEST_WINDOW_DAYS, imagery.days_before)
-
-
-def _mask_notes(cube: CubePlan) -> Iterator[str]:
-    for phase in (cube.pre_scenes, cube.post_scenes):
+def _cube_notes(cube: CubePlan) -> Iterator[str]:
+    for phase in cube.scenes:
         if phase.mask is None:
-            yield f"no cloud score exists for the scenes of the {phase.phase} phase: clouds in them are not masked"
+            yield f"no cloud mask exists for the scenes of the {phase.phase} phase: clouds in them are not masked"
+        elif phase.why:
+            yield f"clouds {_WHEN[phase.phase]} the event: {phase.why}"
+        if phase.untold:
+            yield f"not told apart {_WHEN[phase.phase]} the event: {'; '.join(phase.untold)}"
         if any(dict(scene.properties).get("quakeslide:time_assumed") for scene in phase.scenes):
             yield f"the acquisition dates of the {phase.phase} phase were not recorded and are assumed"
+    if cube.radar is not None:
+        yield f"radar: {cube.radar.rule}"
 
 
 def clear_share(session: Session, cube: CubePlan) -> dict[str, float]:

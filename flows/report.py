@@ -16,7 +16,8 @@ from markupsafe import Markup
 from flows import wording
 from flows.facts import ReportFacts
 from flows.layout import PRODUCTS
-from flows.pictures import CODE_COLOURS, Picture
+from flows.observed_colours import CODE_COLOURS
+from flows.pictures import Picture
 
 PIXEL_SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou": "IoU", "mcc": "MCC"}
 """Scores counted in pixels, as they are called in the report."""
@@ -35,6 +36,7 @@ def render_report(facts: ReportFacts, pictures: Sequence[Picture]) -> str:
         headline=wording.headline(facts),
         unknown=wording.unknown(facts),
         caveats=wording.caveats(facts),
+        alignment=wording.alignment(facts),
         products=list(PRODUCTS.values()),
         pixel_scores=PIXEL_SCORES,
         object_scores=OBJECT_SCORES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from rich.table import Table
 from flows import progress
 from flows.errors import PublicationError
 from flows.facts import ReportFacts
-from flows.layout import FACTS
+from flows.layout import FACTS, EventLayout
 from flows.preflight import require_services
 from flows.request import MapRequest
 from flows.services import applied
@@ -133,6 +134,7 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
     from flows.planning import check_rule, clear_share, find_event, make_plan
     from flows.sizing import estimate, measured_speed, plan_rows
     from flows.usgs import UsgsClient
+    from gee.budget import Account, Budget
     from modeling.model import load_model
 
     with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs, connected(settings) as session:
@@ -154,11 +156,25 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
     rows += [
         ("clear coverage", ", ".join(f"{name} {100 * value:.0f} %" for name, value in share.items()) + " (estimated)"),
         ("expected time", f"{cost.seconds / 60:.1f} min"),
+        ("expected compute", str(Account(plan.cube, Budget()).estimate())),
         ("expected memory", f"{cost.memory_mb / 1000:.1f} GB"),
     ]
     for what, value in rows:
         table.add_row(what, value)
     CONSOLE.print(table)
+
+
+def tidy_event(event_id: str, settings: Settings) -> None:
+    """Remove what runs of an event have left in Earth Engine that were never published, and print it."""
+    from flows.map_event import bucket, connected
+    from flows.tidy import tidy
+
+    event = EventLayout(f"gs://{settings.storage.bucket}", event_id)
+    with bucket(settings) as store, connected(settings) as session:
+        removed = tidy(session, store, event, settings, dt.datetime.now(dt.UTC))
+    for name in removed:
+        say(f"removed: {name}")
+    say(f"{len(removed)} assets of unpublished runs of {event_id} removed from Earth Engine")
 
 
 def show_models() -> None:

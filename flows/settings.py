@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from flows.errors import FlowError
@@ -30,7 +30,30 @@ class EarthEngineSettings(_Group):
     )
     project: str = Field("", description="Google Cloud project that is billed for Earth Engine.")
     asset_root: str = Field("quakeslide", description="Folder below projects/PROJECT/assets that receives the results.")
-    max_concurrent_requests: int = Field(16, ge=1, le=40, description="Requests in flight (the service allows 40).")
+    image_assets: Literal["cog", "ingested"] = Field(
+        "cog",
+        description="`cog`: images stay in the bucket, whose readers they need; `ingested`: copied into Earth Engine.",
+    )
+    readers: tuple[str, ...] = Field(
+        (), description="Who else may read published assets: allUsers, user:…, group:…, serviceAccount:…, domain:…."
+    )
+    asset_deadline_s: float = Field(
+        1800.0, gt=0, description="How long a run waits for ingestions, in seconds; a later run goes on waiting."
+    )
+    orphan_hours: float = Field(
+        24.0, gt=0, description="Assets of a run that was never published are removed after so many hours."
+    )
+    max_concurrent_requests: int = Field(
+        40,
+        ge=1,
+        description="Requests in flight of the whole project, shared by all runs and workers (default quota: 40).",
+    )
+    max_requests_per_s: float = Field(
+        100.0, gt=0, description="Requests a second of the whole project, likewise (default quota: 100)."
+    )
+    eecu_hours_per_event: float = Field(
+        25.0, ge=0, description="Compute that the cube of one event may cost before it stops and asks; 0 for no limit."
+    )
     request_timeout_s: float = Field(300.0, gt=0, description="Deadline of one request, in seconds.")
     max_attempts: int = Field(6, ge=1, description="Attempts at a request that fails in a way that may pass.")
 
@@ -66,19 +89,61 @@ class ImagerySettings(_Group):
 
     collections: tuple[str, ...] = Field(
         ("COPERNICUS/S2_HARMONIZED",),
-        description="Sentinel-2 collections, the first with scenes in both windows is used.",
+        description="Sentinel-2 collections, the first with scenes in both windows is used. The shipped networks know "
+        "S2_HARMONIZED (top of atmosphere); COPERNICUS/S2_SR_HARMONIZED is the surface reflectance.",
     )
-    cloud_score: str = Field(
-        "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", description="Collection that holds the cloud score, empty for none."
+    cloud_masks: tuple[Literal["cloud-score-plus", "s2cloudless", "scl", "qa60"], ...] = Field(
+        ("cloud-score-plus", "s2cloudless", "scl", "qa60"),
+        description="Cloud masks in order of preference: the first that the scenes have is used and recorded; [] for none.",
     )
-    cloud_score_threshold: float = Field(0.60, ge=0, le=1, description="Pixels below this cloud score are masked.")
+    cloud_score_band: Literal["cs", "cs_cdf"] = Field("cs", description="Band of Cloud Score+.")
+    cloud_score_threshold: float = Field(0.60, ge=0, le=1, description="Pixels below this Cloud Score+ are masked.")
+    cloud_probability_percent: float = Field(
+        50.0, ge=0, le=100, description="Pixels above this probability of s2cloudless are masked, and their shadows."
+    )
+    reasons: tuple[Literal["snow", "water", "terrain_shadow"], ...] = Field(
+        ("snow", "water", "terrain_shadow"),
+        description="What is told apart from cloud and counts as not observed, where the scenes allow to tell.",
+    )
+    composite_before: Literal["median", "medoid", "least_cloudy", "earliest_clear"] = Field(
+        "median", description="How the scenes before the event become one image."
+    )
+    composite_after: Literal["earliest_clear", "least_cloudy", "median", "medoid"] = Field(
+        "earliest_clear", description="How the scenes after the event become one image."
+    )
     days_before: int = Field(90, ge=1, description="Length of the window before the event, in days.")
-    days_after: int = Field(60, ge=1, description="Length of the window after the event, in days.")
+    days_after: int = Field(60, ge=1, le=365, description="Length of the window after the event, in days.")
+    minimum_clear_before: float = Field(
+        0.7, ge=0, le=1, description="With less of the area clear before the event, other windows are looked at."
+    )
+    same_season_years: int = Field(
+        3, ge=0, le=10, description="How many earlier years may serve when the months before are cloudy or leafless."
+    )
+    leafless_ndvi_drop: float = Field(
+        0.15, gt=0, description="The months before are leafless when NDVI is so much below that season a year earlier."
+    )
     maximum_scene_cloud_percent: float = Field(90.0, description="Scenes cloudier than this are not used.")
     dems: tuple[str, ...] = Field(
-        ("USGS/SRTMGL1_003", "JAXA/ALOS/AW3D30/V3_2"),
-        description="Elevation models in order of preference; the first that covers the area is used and recorded.",
+        ("srtm", "glo30", "aw3d30", "JAXA/ALOS/AW3D30/V3_2"),
+        description="Elevation models in order of preference: srtm, glo30, nasadem, aw3d30 or asset ids; the first that "
+        "covers the area is used, and it is said why (SRTM ends at 60 degrees north and 56 south).",
     )
+    terrain: tuple[
+        Literal["elevation", "slope", "hillshade", "aspect", "plan_curvature", "profile_curvature", "relief", "twi"],
+        ...,
+    ] = Field(
+        ("elevation", "slope", "hillshade"),
+        description="Terrain layers of the cube; elevation and slope are needed for the inventory.",
+    )
+    radar: bool = Field(
+        False, description="Add the change of Sentinel-1 backscatter (VV, VH), which is seen through cloud."
+    )
+
+    @model_validator(mode="after")
+    def _has_what_maps_need(self) -> ImagerySettings:
+        if lacking := {"elevation", "slope"} - set(self.terrain):
+            raise ValueError(f"terrain needs {' and '.join(sorted(lacking))} as well: the inventory is made with it")
+        return self
 
 
 class CubeSettings(_Group):
@@ -86,6 +151,20 @@ class CubeSettings(_Group):
 
     pixel_m: float = Field(10.0, gt=0, description="Pixel size in metres.")
     tile_px: int = Field(512, ge=64, le=2048, description="Side of a tile and of a Zarr chunk, in pixels.")
+
+
+class AlignmentSettings(_Group):
+    """How the image before the event is brought onto the one after. What was measured is always recorded."""
+
+    maximum_shift_px: float = Field(
+        3.0, gt=0, le=16, description="A measured shift longer than this, in pixels, is not believed and not corrected."
+    )
+    correct_above_px: float = Field(
+        0.3, ge=0, description="The image before is moved when the measured shift is longer than this, in pixels."
+    )
+    radiometry: Literal["none", "histogram", "invariant"] = Field(
+        "none", description="Match the reflectance before to that after: by quantiles, or by pseudo-invariant pixels."
+    )
 
 
 class ModelSettings(_Group):
@@ -133,6 +212,7 @@ class Settings(BaseSettings):
     area: AreaSettings = AreaSettings()
     imagery: ImagerySettings = ImagerySettings()
     cube: CubeSettings = CubeSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
     model: ModelSettings = ModelSettings()
     dask: DaskSettings = DaskSettings()
     work: WorkSettings = WorkSettings()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flows.planning import MapPlan
 from flows.settings import Settings
+from gee.terrain import LAYERS
 
 REQUEST_S = 4.0
 """Assumed seconds of one Earth Engine request of a 512-pixel tile, a composite of some ten scenes."""
@@ -66,7 +67,8 @@ def plan_rows(plan: MapPlan) -> list[tuple[str, str]]:
         ("before", f"{before.start:%Y-%m-%d} to {before.end:%Y-%m-%d}: {len(cube.pre_scenes.scenes)} scenes"),
         ("after", f"{after.start:%Y-%m-%d} to {after.end:%Y-%m-%d}: {len(cube.post_scenes.scenes)} scenes"),
         ("imagery", f"{cube.pre_scenes.collection}, {cube.mask_rule}"),
-        ("elevation", cube.dem.id),
+        ("made of", ", ".join(f"{phase.phase}: {phase.made_by.replace('_', ' ')}" for phase in cube.scenes)),
+        ("elevation", f"{cube.dem.id}; {', '.join(layer.name for layer in cube.layers if layer.name in LAYERS)}"),
         ("network", plan.model),
         ("grid", f"{cube.grid.crs}, {cube.grid.shape_yx[1]} x {cube.grid.shape_yx[0]} px of {cube.grid.pixel_m:g} m"),
         ("tiles", f"{len(cube.tiles)} of {cube.tile_px} px"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 
+from flows.alignment import Alignment
 from flows.decimate import busiest_window
 from flows.facts import (
     EventFacts,
@@ -21,12 +22,13 @@ from flows.facts import (
     landslides_of,
 )
 from flows.layout import short_hash
-from flows.mapping import DayArray, FloatArray, Scene, Sides, Slices
+from flows.mapping import Sides
 from flows.pictures import map_layers, preview_png, report_pictures
 from flows.planning import GIVEN, MapPlan, code_version
 from flows.report import render_report
+from flows.scene import DayArray, FloatArray, Scene, Slices
 from flows.settings import Settings
-from flows.writeback import asset_names
+from flows.writeback import asset_containers
 from gee.sentinel2 import PhaseScenes
 from gee.types import Observed, Window
 from modeling.model import LandslideModel
@@ -48,10 +50,11 @@ def make_facts(
     sides: Sides,
     inventory: geopandas.GeoDataFrame,
     scores: tuple[Scores, ...],
+    alignment: Alignment | None = None,
 ) -> ReportFacts:
     """Everything that is said about a run of the flow."""
     event, cube = plan.event, plan.cube
-    changing = settings.model_dump(mode="json", include={"area", "imagery", "cube", "model"})
+    changing = settings.model_dump(mode="json", include={"area", "imagery", "cube", "alignment", "model"})
     changing["model"]["weights"] = model.name  # never the path of a user's file
     return ReportFacts(
         event=EventFacts(
@@ -76,8 +79,22 @@ def make_facts(
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         scores=scores,
         notes=(*plan.area.notes, *plan.notes),
-        earth_engine_assets=asset_names(plan, settings),
+        alignment=alignment,
+        earth_engine_assets=asset_containers(event.id, settings),
     )  # fmt: skip
+
+
+_MADE_BY = {
+    "median": "median of the clear observations",
+    "medoid": "the clear observation nearest to their median (medoid)",
+    "earliest_clear": "the earliest clear observation of each pixel",
+    "least_cloudy": "one pass, the one that saw most",
+}
+_TERRAIN_NOTICES = {
+    "AW3D30": "AW3D30 © JAXA",
+    "GLO30": "Copernicus WorldDEM-30 © DLR e.V. 2010-2014 and © Airbus Defence and Space GmbH 2014-2018, provided under "
+    "COPERNICUS by the European Union and ESA; all rights reserved",
+}
 
 
 def trained_on_simulated(model: LandslideModel) -> bool:
@@ -94,7 +111,9 @@ def attribution(plan: MapPlan) -> tuple[str, ...]:
     own = {str(dict(scene.properties).get("attribution", "")) for scene in scenes} - {""}
     years = sorted({scene.time.year for scene in scenes})
     notice = f"{SENTINEL_NOTICE} {', '.join(map(str, years))}"
-    terrain = "AW3D30 © JAXA" if "AW3D30" in cube.dem.id else f"Elevation: {cube.dem.id}"
+    terrain = next(
+        (words for part, words in _TERRAIN_NOTICES.items() if part in cube.dem.id), f"Elevation: {cube.dem.id}"
+    )
     return (notice, terrain, *sorted(own))
 
 
@@ -106,6 +125,7 @@ def _imagery(phase: str, scenes: PhaseScenes, window: Window, days: DayArray, si
         window=f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}", cloud_masked=scenes.mask is not None,
         first_date=dates[0], last_date=dates[1],
         dates_assumed=any(dict(scene.properties).get("quakeslide:time_assumed") for scene in scenes.scenes),
+        made_by=_MADE_BY[scenes.made_by], mask_rule=scenes.rule.partition(": ")[2],
     )  # fmt: skip
 
 

@@ -1,15 +1,14 @@
-"""What Earth Engine has for an area and a time: scenes, their cloud scores, an elevation model. One request each."""
+"""What Earth Engine has for an area and a time: scenes, and which of them have an image in another collection."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import ee
-import numpy as np
 import shapely
 from shapely.affinity import translate
 from shapely.geometry import LinearRing, Polygon, box, shape
@@ -19,7 +18,7 @@ from shapely.validation import make_valid
 from gee.errors import NoScenesError, PermanentError
 from gee.grid import crosses_antimeridian, unwrap
 from gee.session import Session
-from gee.types import Scene, Window
+from gee.types import Grid, Scene, Window
 
 KEPT_PROPERTIES = (
     "MGRS_TILE", "SPACECRAFT_NAME", "PROCESSING_BASELINE", "SENSING_ORBIT_NUMBER", "SENSING_ORBIT_DIRECTION",
@@ -27,9 +26,10 @@ KEPT_PROPERTIES = (
     "quakeslide:time_assumed",
 )  # fmt: skip
 """Properties of a scene that are kept in a cube's provenance."""
-
-COVERS = 0.99
-"""An elevation model that covers this share of the area covers it: its edge lies somewhere at sea."""
+CLOUD_PERCENT = "CLOUDY_PIXEL_PERCENTAGE"
+"""Property of a granule that holds its share of cloud."""
+PAGE_SCENES = 2_000
+"""Scenes in one answer. Earth Engine refuses to send more than 5,000 elements, and a long answer is slow to make."""
 
 
 @dataclass(frozen=True)
@@ -42,38 +42,6 @@ class SceneSearch:
     """Scenes before, by time."""
     post: tuple[Scene, ...]
     """Scenes after, by time."""
-
-
-@dataclass(frozen=True)
-class DemChoice:
-    """The elevation model used for an area, and why this one."""
-
-    id: str
-    """Asset id."""
-    band: str
-    """Band that holds the elevation in metres."""
-    kind: Literal["image", "collection"]
-    """Whether the asset is one image or a collection of tiles."""
-    why: str
-    """What was wrong with the candidates before it; empty when it was the first."""
-
-
-@dataclass(frozen=True)
-class _KnownDem:
-    band: str
-    south: float = -90.0
-    north: float = 90.0
-
-
-_KNOWN_DEMS = {
-    "USGS/SRTMGL1_003": _KnownDem("elevation", -56.0, 60.0),
-    "NASA/NASADEM_HGT/001": _KnownDem("elevation", -56.0, 60.0),
-    "CGIAR/SRTM90_V4": _KnownDem("elevation", -60.0, 60.0),
-    "COPERNICUS/DEM/GLO30": _KnownDem("DEM"),
-    "JAXA/ALOS/AW3D30/V3_2": _KnownDem("DSM", -82.0, 82.0),
-    "JAXA/ALOS/AW3D30/V4_1": _KnownDem("DSM", -84.0, 84.0),
-}
-"""Band and latitudes of the models that people use; of any other the first band is taken."""
 
 
 def asset_info(session: Session, asset_id: str) -> dict[str, Any] | None:
@@ -100,25 +68,53 @@ def list_scenes(
     window: Window,
     *,
     maximum_cloud_percent: float = 100.0,
+    properties: Sequence[str] = KEPT_PROPERTIES,
+    page: int = PAGE_SCENES,
 ) -> list[Scene]:
-    """The scenes of a collection that meet an area (WGS84) in a window, sorted by time; one request.
+    """The scenes of a collection that meet an area (WGS84) in a window, sorted by time.
 
-    Scenes without `CLOUDY_PIXEL_PERCENTAGE` are kept. Raises `PermanentError` when the collection does not exist.
+    One request, unless more than `page` scenes are found: then the window is cut in two until each part holds fewer,
+    so that a long list is never cut off without a word. Scenes without `CLOUDY_PIXEL_PERCENTAGE` are kept, and of the
+    properties those named. Raises `PermanentError` when the collection does not exist.
     """
-    found = (
-        ee.ImageCollection(collection)
-        .filterDate(_milliseconds(window.start), _milliseconds(window.end))
-        .filterBounds(search_boxes(geometry))
-    )
-    scenes = [_scene(feature) for feature in session.compute(found).get("features", [])]
+    found = ee.ImageCollection(collection).filterBounds(search_boxes(geometry))
+    if maximum_cloud_percent < 100.0:
+        rated = ee.Filter.notNull([CLOUD_PERCENT])
+        found = found.filter(ee.Filter.Or(ee.Filter.lte(CLOUD_PERCENT, maximum_cloud_percent), rated.Not()))
+    names = [*dict.fromkeys((*properties, CLOUD_PERCENT, "system:time_start", "system:footprint"))]
+
+    def ask(start: int, end: int) -> list[Any]:
+        part = found.filterDate(start, end).limit(page).map(lambda image: _described(image, names))
+        return list(session.compute(part).get("features", []))
+
     area = unwrap(geometry)
-    wanted = [
-        scene
-        for scene in scenes
-        if (scene.cloud_percent is None or scene.cloud_percent <= maximum_cloud_percent)
-        and _meets(shapely.from_wkt(scene.footprint_wkt), area)
-    ]
+    scenes = (_scene(collection, feature, properties) for feature in in_pages(ask, window, page))
+    wanted = [scene for scene in scenes if _meets(shapely.from_wkt(scene.footprint_wkt), area)]
     return sorted(wanted, key=lambda scene: (scene.time, scene.id))
+
+
+def _described(image: ee.Image, names: Sequence[str]) -> Any:
+    """An image with nothing but its bands and a few properties: arithmetic drops the hundred others of a granule."""
+    return image.add(0).copyProperties(image, list(names))
+
+
+def in_pages(ask: Callable[[int, int], list[Any]], window: Window, page: int) -> Iterator[Any]:
+    """Everything that `ask` finds in a window, in as many questions as are needed for none to be answered by a full page.
+
+    `ask(start, end)` gives what lies in [start, end), milliseconds since 1970, and at most `page` of it. Raises
+    `PermanentError` when a page is full of one instant.
+    """
+    pending = [(_milliseconds(window.start), _milliseconds(window.end))]
+    while pending:
+        start, end = pending.pop()
+        found = ask(start, end)
+        if len(found) < page:
+            yield from found
+        elif end - start <= 1:
+            raise PermanentError(f"{page} scenes or more share the time {start} ms since 1970: ask for a smaller area")
+        else:
+            middle = (start + end) // 2
+            pending += [(middle, end), (start, middle)]
 
 
 def find_scenes(
@@ -153,42 +149,21 @@ def find_scenes(
     )
 
 
-def scored_scenes(session: Session, cloud_score: str, scenes: Sequence[Scene]) -> frozenset[str]:
-    """The ids of those scenes that have an image of the same `system:index` in the cloud-score collection.
+def linked_scenes(session: Session, collection: str, scenes: Sequence[Scene]) -> frozenset[str]:
+    """The ids of those scenes that have an image of the same `system:index` in another collection.
 
-    Empty without a collection (`cloud_score` empty or not there).
+    Cloud Score+, the cloud probability and the surface reflectance of a granule are named alike. Empty without a
+    collection (`collection` empty or not there).
     """
-    if not scenes or not cloud_score or not asset_exists(session, cloud_score):
+    if not scenes or not collection or not asset_exists(session, collection):
         return frozenset()
-    by_index = {scene.id.rpartition("/")[2]: scene.id for scene in scenes}
-    found = ee.ImageCollection(cloud_score).filter(ee.Filter.inList("system:index", list(by_index)))
-    indices = session.compute(found.aggregate_array("system:index"))
-    return frozenset(by_index[index] for index in indices if index in by_index)
-
-
-def choose_dem(session: Session, candidates: Sequence[str], geometry: BaseGeometry) -> DemChoice:
-    """The first elevation model that covers the area; else the one that covers most of it.
-
-    Raises `PermanentError` naming every candidate with what is wrong with it.
-    """
-    reasons: list[str] = []
-    partial: list[tuple[float, str, dict[str, Any]]] = []
-    for asset_id in candidates:
-        info = asset_info(session, asset_id)
-        if info is None:
-            reasons.append(f"{asset_id} does not exist here")
-            continue
-        share = _share_covered(session, asset_id, info, geometry)
-        if share >= COVERS:
-            return _dem(session, asset_id, info, reasons)
-        known = _KNOWN_DEMS.get(asset_id, _KnownDem(""))
-        ends = f", it ends at {_latitude(known.north)} and {_latitude(known.south)}" if known.north < 90 else ""
-        reasons.append(f"{asset_id} covers {share:.0%} of the area{ends}")
-        partial.append((share, asset_id, info))
-    best = max(partial, key=lambda item: item[0], default=None)
-    if best is None or best[0] <= 0:
-        raise PermanentError(f"no elevation model for the area: {'; '.join(reasons) or 'none given'}; name another one")
-    return _dem(session, best[1], best[2], [*reasons, "none covers all of it"])
+    by_index = {scene.index: scene.id for scene in scenes}
+    found: set[str] = set()
+    indices = list(by_index)
+    for start in range(0, len(indices), PAGE_SCENES):
+        part = ee.Filter.inList("system:index", indices[start : start + PAGE_SCENES])
+        found.update(session.compute(ee.ImageCollection(collection).filter(part).aggregate_array("system:index")))
+    return frozenset(by_index[index] for index in found if index in by_index)
 
 
 def search_boxes(geometry: BaseGeometry) -> ee.Geometry:
@@ -213,17 +188,29 @@ def _meets(footprint: BaseGeometry, area: BaseGeometry) -> bool:
     return any(area.intersects(translate(whole, turn)) for turn in (0, 360, -360))
 
 
-def _scene(feature: dict[str, Any]) -> Scene:
+def _scene(collection: str, feature: dict[str, Any], names: Sequence[str]) -> Scene:
     properties = feature["properties"]
-    cloud = properties.get("CLOUDY_PIXEL_PERCENTAGE")
+    cloud = properties.get(CLOUD_PERCENT)
     return Scene(
-        id=feature["id"],
+        id=f"{collection}/{properties['system:index']}",
         time=dt.datetime.fromtimestamp(properties["system:time_start"] / 1000, dt.UTC),
         cloud_percent=None if cloud is None else float(cloud),
         bands=tuple(band["id"] for band in feature["bands"]),
         footprint_wkt=_footprint(properties.get("system:footprint")).wkt,
-        properties=tuple((name, properties[name]) for name in sorted(KEPT_PROPERTIES) if name in properties),
+        properties=tuple((name, properties[name]) for name in sorted(names) if name in properties),
+        grid=_grid(feature["bands"][0]) if feature["bands"] else None,
     )
+
+
+def _grid(band: dict[str, Any]) -> Grid | None:
+    """The raster of a band; None when it has no size, no code for its system, or is not north-up."""
+    if "dimensions" not in band or "crs" not in band:
+        return None
+    a, b, c, d, e, f = (float(value) for value in band["crs_transform"])
+    if b or d or a <= 0 or e >= 0:
+        return None
+    width, height = band["dimensions"]
+    return Grid(band["crs"], (a, 0.0, c, 0.0, e, f), (int(height), int(width)))
 
 
 def _footprint(geojson: dict[str, Any] | None) -> BaseGeometry:
@@ -234,44 +221,3 @@ def _footprint(geojson: dict[str, Any] | None) -> BaseGeometry:
     if isinstance(geometry, LinearRing):
         geometry = Polygon(geometry)
     return geometry if geometry.is_valid else make_valid(geometry)
-
-
-def _dem(session: Session, asset_id: str, info: dict[str, Any], reasons: Sequence[str]) -> DemChoice:
-    kind: Literal["image", "collection"] = "collection" if info["type"] == "IMAGE_COLLECTION" else "image"
-    known = _KNOWN_DEMS.get(asset_id)
-    band = known.band if known else _first_band(session, asset_id, kind)
-    return DemChoice(asset_id, band, kind, "; ".join(reasons))
-
-
-def _first_band(session: Session, asset_id: str, kind: str) -> str:
-    image = ee.Image(asset_id) if kind == "image" else ee.ImageCollection(asset_id).first()
-    return str(session.compute(image.bandNames())[0])
-
-
-def _share_covered(session: Session, asset_id: str, info: dict[str, Any], geometry: BaseGeometry) -> float:
-    known = _KNOWN_DEMS.get(asset_id, _KnownDem(""))
-    area = unwrap(geometry)
-    west, _, east, _ = area.bounds
-    inside = area.intersection(box(west, known.south, east, known.north))
-    if info["type"] == "IMAGE_COLLECTION":
-        found = session.compute(ee.ImageCollection(asset_id).filterBounds(search_boxes(geometry)).size())
-        return inside.area / area.area if found else 0.0
-    outline = _outline(info)
-    if outline is not None:
-        inside = inside.intersection(shapely.union_all([translate(outline, turn) for turn in (0, 360)]))
-    return inside.area / area.area if area.area > 0 else float(not inside.is_empty)
-
-
-def _outline(info: dict[str, Any]) -> BaseGeometry | None:
-    """Where an image asset has data, None when it does not say or has no bounds."""
-    try:
-        outline = shape(info["geometry"])
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
-        return None
-    if outline.is_empty or not np.isfinite(outline.bounds).all():
-        return None
-    return outline if outline.is_valid else make_valid(outline)
-
-
-def _latitude(degrees: float) -> str:
-    return f"{abs(degrees):g} degrees {'N' if degrees >= 0 else 'S'}"

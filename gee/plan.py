@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,15 +14,20 @@ import ee
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from gee.catalog import DemChoice, choose_dem, find_scenes, scored_scenes
+from gee.catalog import find_scenes
+from gee.dem import DemChoice, choose_dem, elevation_image
 from gee.errors import CubeError
 from gee.grid import grid_for, request_bytes, tiles, tiles_over
-from gee.sentinel2 import DN_PER_REFLECTANCE, Mask, PhaseScenes, common_colours, phase_image, phase_scenes
+from gee.masks import MASKS
+from gee.phases import ImageryChoice, choose_phases
+from gee.sentinel1 import RADAR_LAYERS, RadarPair, find_radar_pair, radar_image
+from gee.sentinel2 import DN_PER_REFLECTANCE, PhaseScenes, common_colours, event_image
 from gee.session import Session
-from gee.terrain import LAYERS, terrain_image
-from gee.types import PHASES, Grid, Scene, Tile, Window
+from gee.terrain import DEFAULT_LAYERS, LAYERS, check_layers, terrain_image
+from gee.terrain import Layer as TerrainName
+from gee.types import PHASES, Grid, Tile, Window
 
-FORMAT = 1
+FORMAT = 2
 """Version of the plan's JSON and of the cube's layout."""
 
 
@@ -66,6 +71,8 @@ class CubePlan:
     """The window after that was searched."""
     dem: DemChoice
     """The elevation model."""
+    radar: RadarPair | None
+    """The Sentinel-1 acquisitions behind the radar layers; None without them."""
     geometry_wkt: str
     """The area of interest, WGS84."""
     code_version: str
@@ -89,6 +96,12 @@ class CubePlan:
     def mask_rule(self) -> str:
         """What decided that a pixel is clear, in words."""
         return "; ".join(phase.rule for phase in self.scenes)
+
+    @property
+    def scene_ids(self) -> tuple[str, ...]:
+        """Every image that goes into the cube, the elevation model last."""
+        optical = [scene.id for phase in self.scenes for scene in phase.scenes]
+        return (*optical, *(self.radar.scene_ids if self.radar else ()), self.dem.id)
 
     @cached_property
     def geometry(self) -> BaseGeometry:
@@ -139,6 +152,28 @@ class CubePlan:
             raise CubeError(f"not a cube plan of format {FORMAT}: {type(error).__name__} {error}") from None
 
 
+@dataclass(frozen=True)
+class CubeRules:
+    """What a cube should be made of, whatever the event: the choices of the settings."""
+
+    collections: tuple[str, ...] = ("COPERNICUS/S2_HARMONIZED",)
+    """Sentinel-2 collections; the first with scenes in both windows is used."""
+    imagery: ImageryChoice = field(default_factory=lambda: ImageryChoice(tuple(kind() for kind in MASKS.values())))
+    """Cloud masks, further reasons and composites."""
+    maximum_cloud_percent: float = 100.0
+    """Scenes cloudier than this are not used."""
+    dems: tuple[str, ...] = ("srtm", "glo30")
+    """Elevation models (names of `gee.dem` or asset ids); the first that covers the area is used."""
+    terrain: tuple[str, ...] = DEFAULT_LAYERS
+    """Terrain layers, names of `gee.terrain.LAYERS`."""
+    radar: bool = False
+    """Whether the change of Sentinel-1 backscatter is added."""
+    pixel_m: float = 10.0
+    """Pixel size in metres."""
+    tile_px: int = 512
+    """Side of a tile and of a chunk in pixels."""
+
+
 def make_plan(
     *,
     uri: str,
@@ -151,35 +186,35 @@ def make_plan(
     post_scenes: PhaseScenes,
     dem: DemChoice,
     code_version: str,
+    terrain: Sequence[TerrainName] = DEFAULT_LAYERS,
+    radar: RadarPair | None = None,
 ) -> CubePlan:
     """The plan of a cube from what was found for it. Needs `ee` initialised (`open_session`), asks nothing.
 
-    The cube holds the terrain layers and the colours that all scenes of both phases have.
+    The cube holds the terrain layers, the colours that all scenes of both phases have, and those of the radar pair.
     Raises `GridError` for an area that fits no grid, `CubeError` when the scenes have no colour in common.
     """
     colours = common_colours([*pre_scenes.scenes, *post_scenes.scenes])
     if not colours:
         raise CubeError("the scenes before and after have no band in common: choose another collection")
-    image = terrain_image(dem, geometry)
-    for phase in (pre_scenes, post_scenes):
-        image = image.addBands(phase_image(phase, colours))
-    expression = ee.serializer.encode(image, for_cloud_api=True)
+    image = terrain_image(dem, geometry, terrain)
+    image = image.addBands(event_image(pre_scenes, post_scenes, colours, elevation_image(dem, geometry)))
+    if radar is not None:
+        image = image.addBands(radar_image(radar))
     grid = grid_for(geometry, pixel_m)
-    reflectance = [
-        Layer(f"{colour}_{phase}", 1 / DN_PER_REFLECTANCE, 0.0, "1") for phase in PHASES for colour in colours
-    ]
     return CubePlan(
         uri=uri,
         grid=grid,
         tile_px=tile_px,
         tiles=tiles_over(grid, tile_px, geometry),
-        layers=(*(Layer(name, kind.scale, 0.0, kind.units) for name, kind in LAYERS.items()), *reflectance),
-        expression=json.dumps(expression, sort_keys=True, separators=(",", ":")),
+        layers=_layers(terrain, colours, radar),
+        expression=_to_text(ee.serializer.encode(image, for_cloud_api=True)),
         pre_scenes=pre_scenes,
         post_scenes=post_scenes,
         pre=pre,
         post=post,
         dem=dem,
+        radar=radar,
         geometry_wkt=geometry.wkt,
         code_version=code_version,
     )
@@ -192,44 +227,49 @@ def plan_cube(
     geometry: BaseGeometry,
     pre: Window,
     post: Window,
-    collections: Sequence[str],
-    cloud_score: str,
-    cloud_score_threshold: float,
-    dems: Sequence[str],
     code_version: str,
-    maximum_cloud_percent: float = 100.0,
-    pixel_m: float = 10.0,
-    tile_px: int = 512,
+    rules: CubeRules | None = None,
 ) -> CubePlan:
-    """Search scenes, cloud scores and an elevation model for an area (WGS84), and plan its cube.
+    """Search scenes, cloud masks and an elevation model for an area (WGS84), and plan its cube.
 
-    Raises `NoScenesError` when no collection has scenes in both windows, `PermanentError` without an elevation model.
+    Raises `NoScenesError` when no collection has scenes in both windows, or no orbit of Sentinel-1 when its layers are
+    wanted; `PermanentError` without an elevation model or for an unknown terrain layer.
     """
-    found = find_scenes(session, collections, geometry, pre, post, maximum_cloud_percent=maximum_cloud_percent)
-    scored = scored_scenes(session, cloud_score, [*found.pre, *found.post])
-    mask = Mask(cloud_score, cloud_score_threshold) if cloud_score else None
+    rules = rules or CubeRules()
+    terrain = check_layers(session, rules.terrain)
+    cloud = rules.maximum_cloud_percent
+    found = find_scenes(session, rules.collections, geometry, pre, post, maximum_cloud_percent=cloud)
+    pre_scenes, post_scenes = choose_phases(session, found.pre, found.post, rules.imagery, geometry)
     return make_plan(
         uri=uri,
         geometry=geometry,
-        pixel_m=pixel_m,
-        tile_px=tile_px,
+        pixel_m=rules.pixel_m,
+        tile_px=rules.tile_px,
         pre=pre,
         post=post,
-        pre_scenes=phase_scenes("pre", found.pre, scored, mask),
-        post_scenes=phase_scenes("post", found.post, scored, mask),
-        dem=choose_dem(session, dems, geometry),
+        pre_scenes=pre_scenes,
+        post_scenes=post_scenes,
+        dem=choose_dem(session, rules.dems, geometry),
         code_version=code_version,
+        terrain=terrain,
+        radar=find_radar_pair(session, geometry, pre, post) if rules.radar else None,
     )
 
 
-def _to_dict(plan: CubePlan) -> dict[str, Any]:
-    def phase(scenes: PhaseScenes) -> dict[str, Any]:
-        as_json = [
-            {**asdict(scene), "time": scene.time.isoformat(), "properties": dict(scene.properties)}
-            for scene in scenes.scenes
-        ]
-        return {**asdict(scenes), "scenes": as_json}
+def _layers(terrain: Sequence[TerrainName], colours: Sequence[str], radar: RadarPair | None) -> tuple[Layer, ...]:
+    ground = [Layer(name, LAYERS[name].scale, 0.0, LAYERS[name].units) for name in terrain]
+    optical = [Layer(f"{colour}_{phase}", 1 / DN_PER_REFLECTANCE, 0.0, "1") for phase in PHASES for colour in colours]
+    change = [
+        Layer(name, RADAR_LAYERS[name].scale, 0.0, RADAR_LAYERS[name].units) for name in (radar.layers if radar else ())
+    ]
+    return (*ground, *optical, *change)
 
+
+def _to_text(expression: Mapping[str, Any]) -> str:
+    return json.dumps(expression, sort_keys=True, separators=(",", ":"))
+
+
+def _to_dict(plan: CubePlan) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "uri": plan.uri,
@@ -238,11 +278,12 @@ def _to_dict(plan: CubePlan) -> dict[str, Any]:
         "tiles": [tile.name for tile in plan.tiles],
         "layers": [asdict(layer) for layer in plan.layers],
         "expression": json.loads(plan.expression),
-        "pre_scenes": phase(plan.pre_scenes),
-        "post_scenes": phase(plan.post_scenes),
+        "pre_scenes": plan.pre_scenes.to_dict(),
+        "post_scenes": plan.post_scenes.to_dict(),
         "pre": [plan.pre.start.isoformat(), plan.pre.end.isoformat()],
         "post": [plan.post.start.isoformat(), plan.post.end.isoformat()],
-        "dem": asdict(plan.dem),
+        "dem": plan.dem.to_dict(),
+        "radar": plan.radar.to_dict() if plan.radar else None,
         "geometry_wkt": plan.geometry_wkt,
         "code_version": plan.code_version,
     }
@@ -258,33 +299,19 @@ def _from_dict(value: Mapping[str, Any]) -> CubePlan:
         start, end = (dt.datetime.fromisoformat(time) for time in times)
         return Window(start, end)
 
-    def phase(scenes: Mapping[str, Any]) -> PhaseScenes:
-        read = tuple(
-            Scene(
-                id=scene["id"],
-                time=dt.datetime.fromisoformat(scene["time"]),
-                cloud_percent=scene["cloud_percent"],
-                bands=tuple(scene["bands"]),
-                footprint_wkt=scene["footprint_wkt"],
-                properties=tuple(scene["properties"].items()),
-            )
-            for scene in scenes["scenes"]
-        )
-        mask = Mask(**scenes["mask"]) if scenes["mask"] else None
-        return PhaseScenes(scenes["phase"], read, mask, tuple(scenes["left_out"]))
-
     return CubePlan(
         uri=value["uri"],
         grid=grid,
         tile_px=tile_px,
         tiles=tuple(lattice[name] for name in value["tiles"]),
         layers=tuple(Layer(**layer) for layer in value["layers"]),
-        expression=json.dumps(value["expression"], sort_keys=True, separators=(",", ":")),
-        pre_scenes=phase(value["pre_scenes"]),
-        post_scenes=phase(value["post_scenes"]),
+        expression=_to_text(value["expression"]),
+        pre_scenes=PhaseScenes.from_dict(value["pre_scenes"]),
+        post_scenes=PhaseScenes.from_dict(value["post_scenes"]),
         pre=window(value["pre"]),
         post=window(value["post"]),
-        dem=DemChoice(**value["dem"]),
+        dem=DemChoice.from_dict(value["dem"]),
+        radar=RadarPair.from_dict(value["radar"]) if value["radar"] else None,
         geometry_wkt=value["geometry_wkt"],
         code_version=value["code_version"],
     )

@@ -14,7 +14,7 @@ class Observed(IntEnum):
     """Why a pixel was or was not seen in one phase: the codes of the cube's `observed (phase, y, x)` variable."""
 
     NO_PASS = 0
-    """No scene in the window covers the pixel: not imaged yet, or a swath gap."""
+    """No scene of the window reaches the pixel: it has not been imaged yet."""
     CLEAR = 1
     """At least one scene saw the ground."""
     CLOUD = 2
@@ -25,17 +25,26 @@ class Observed(IntEnum):
     """Imaged, but only under snow."""
     NO_TERRAIN = 5
     """The elevation model has no value here, so no slope is known."""
+    SWATH_GAP = 6
+    """A scene of the window reaches the pixel but holds no data there: beyond the edge of the swath."""
+    TERRAIN_SHADOW = 7
+    """Imaged, but only in the shadow of the terrain."""
+    WATER = 8
+    """Imaged, and open water."""
     OUTSIDE = 255
     """Outside the area of interest: never asked for."""
 
 
 OBSERVED_LABELS: dict[int, str] = {
-    Observed.NO_PASS: "no pass or swath gap",
+    Observed.NO_PASS: "not imaged",
     Observed.CLEAR: "observed",
     Observed.CLOUD: "cloud or cloud shadow",
     Observed.SHADOW: "cloud shadow",
     Observed.SNOW: "snow",
     Observed.NO_TERRAIN: "no elevation",
+    Observed.SWATH_GAP: "swath gap",
+    Observed.TERRAIN_SHADOW: "terrain shadow",
+    Observed.WATER: "open water",
     Observed.OUTSIDE: "outside the area",
 }
 """What a reader of a report sees for each code of `Observed`."""
@@ -131,6 +140,36 @@ class Scene:
     """Footprint in WGS84."""
     properties: tuple[tuple[str, Any], ...] = ()
     """Further properties kept for provenance, sorted by name."""
+    grid: Grid | None = None
+    """The raster of its first band: which pixels its granule reaches, with data or without. None when unknown."""
+
+    @property
+    def index(self) -> str:
+        """`system:index`: its name within the collection, the same in collections made from the same granule."""
+        return self.id.rpartition("/")[2]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            **asdict(self),
+            "time": self.time.isoformat(),
+            "bands": list(self.bands),
+            "properties": dict(self.properties),
+            "grid": None if self.grid is None else self.grid.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Scene:
+        """The inverse of `to_dict`."""
+        return cls(
+            id=str(value["id"]),
+            time=dt.datetime.fromisoformat(value["time"]),
+            cloud_percent=value["cloud_percent"],
+            bands=tuple(value["bands"]),
+            footprint_wkt=str(value["footprint_wkt"]),
+            properties=tuple(sorted(value["properties"].items())),
+            grid=None if value["grid"] is None else Grid.from_dict(value["grid"]),
+        )
 
 
 @dataclass(frozen=True)

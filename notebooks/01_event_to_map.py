@@ -69,7 +69,7 @@ from rasterio.windows import Window
 from flows.errors import FlowError
 from flows.facts import ReportFacts
 from flows.layout import EventLayout
-from flows.pictures import CODE_COLOURS
+from flows.observed_colours import CODE_COLOURS
 from flows.publish import read_versions
 from flows.services import services
 from flows.settings import load_settings
@@ -174,7 +174,7 @@ expression = json.loads(cube.plan.expression)
 
 composite = ee.Image(ee.deserializer.decodeCloudApi(expression))
 probability, mask, observed = (ee.Image(assets[name]) for name in ("probability", "mask", "observed"))
-landslides = ee.FeatureCollection(assets["landslides"])
+landslides = ee.FeatureCollection(assets.get("landslides", []))  # where none was found there is no table
 
 # %% [markdown]
 """

@@ -87,8 +87,8 @@ def test_a_window_without_scenes_is_made_longer_and_the_report_says_so(
     wkt = shapely.box(*transform_bounds(region.crs, "EPSG:4326", *bounds)).wkt
     moment = region.event.time + dt.timedelta(days=1)
     request = MapRequest(event_id="by-hand", area_wkt=wkt, event_time=moment)
-    plan = plan_of(request, days_before=1, cloud_score="")
-    assert any("no scene in the 1 days before" in note for note in plan.notes)
+    plan = plan_of(request, days_before=1, cloud_masks=())
+    assert any("only 0% of the area is clear in the 1 days before" in note for note in plan.notes)
     assert sum("clouds in them are not masked" in note for note in plan.notes) == 2
     # What was looked for is part of the cube's name, so that its window is told with it.
     assert plan.cube.pre.start < min(scene.time for scene in plan.cube.pre_scenes.scenes)

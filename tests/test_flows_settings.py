@@ -35,7 +35,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(
     ("name", "value", "message"),
     [
         ("QUAKESLIDE_CUBE__TILE_PX", "12", r"cube\.tile_px = '12': .*greater than or equal to 64"),
-        ("QUAKESLIDE_EARTHENGINE__MAX_CONCURRENT_REQUESTS", "41", "max_concurrent_requests = '41'"),
+        ("QUAKESLIDE_EARTHENGINE__MAX_CONCURRENT_REQUESTS", "0", "max_concurrent_requests = '0'"),
         ("QUAKESLIDE_IMAGERY__NO_SUCH", "1", r"imagery\.no_such"),
         ("QUAKESLIDE_MODE", "moon", "mode = 'moon'"),
         ("QUAKESLIDE_STORAGE_BUCKET", "mine", "QUAKESLIDE_STORAGE_BUCKET is no setting"),

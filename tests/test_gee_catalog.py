@@ -1,28 +1,33 @@
-"""What the catalogue has, in as few requests as possible, and why an elevation model was taken."""
+"""What the catalogue has, in as few requests as possible, and why a collection was taken."""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ee
 import httpx
 import numpy as np
 import pytest
 from fakes.catalogue import CatalogueWriter
 from fakes.servers import serve
-from shapely.geometry import MultiPolygon, Polygon, box
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely.geometry import MultiPolygon, box
 
-from gee.catalog import asset_exists, choose_dem, find_scenes, list_scenes, scored_scenes
+from gee.catalog import _described, asset_exists, find_scenes, in_pages, linked_scenes, list_scenes
 from gee.errors import NoScenesError, PermanentError
 from gee.session import Session, open_session
-from gee.types import Grid, Window
+from gee.types import Grid, Scene, Window
 from infra.local.earthengine import create_app
 
 COLLECTION = "COPERNICUS/S2_HARMONIZED"
 SCORES = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
-SRTM, ALOS = "USGS/SRTMGL1_003", "JAXA/ALOS/AW3D30/V3_2"
+SRTM = "USGS/SRTMGL1_003"
 EVENT = dt.datetime(2018, 9, 5, 18, 7, 59, tzinfo=dt.UTC)
 BEFORE = Window(EVENT - dt.timedelta(days=90), EVENT)
 AFTER = Window(EVENT, EVENT + dt.timedelta(days=60))
@@ -60,9 +65,6 @@ def write_catalogue(catalogue: CatalogueWriter) -> None:
     catalogue.image("ONLY/BEFORE/x", visible, NEAR, days(-3))
     heights = np.full((20, 20), 100, np.int16)
     catalogue.image(SRTM, {"elevation": heights}, NEAR)
-    catalogue.image("CUSTOM/HALF", {"height": heights}, Grid("EPSG:4326", (0.01, 0, 142.05, 0, -0.01, 42.75), (20, 20)))
-    catalogue.image(f"{ALOS}/N42E142", {"DSM": heights, "MSK": heights}, NEAR)
-    catalogue.image(f"{ALOS}/N70E025", {"DSM": heights}, Grid("EPSG:4326", (0.1, 0, 25.0, 0, -0.1, 71.0), (20, 20)))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,55 @@ def test_a_scene_is_described(session: Session) -> None:
     assert early.bands == ("B2", "B3", "B4", "B8")
     assert dict(early.properties) == {"MGRS_TILE": "54TXN"}
     assert "POLYGON" in early.footprint_wkt
+
+
+def test_a_scene_knows_its_raster(session: Session) -> None:
+    assert {scene.grid for scene in list_scenes(session, COLLECTION, AREA, BEFORE)} == {NEAR}
+
+
+def test_a_scene_survives_json(session: Session) -> None:
+    for scene in list_scenes(session, COLLECTION, AREA, BEFORE):
+        assert Scene.from_dict(json.loads(json.dumps(scene.to_dict()))) == scene
+        assert pickle.loads(pickle.dumps(scene)) == scene
+        assert scene.id == f"{COLLECTION}/{scene.index}"
+
+
+def test_only_what_a_scene_holds_travels(session: Session) -> None:
+    scene = session.compute(
+        ee.ImageCollection([ee.Image(f"{COLLECTION}/early")]).map(
+            lambda image: _described(image, ["MGRS_TILE", "gone"])
+        )
+    )
+    (described,) = scene["features"]
+    assert set(described["properties"]) == {"MGRS_TILE", "system:index", "system:footprint"}
+    assert "system:asset_size" in session.compute(ee.Image(f"{COLLECTION}/early"))["properties"]
+
+
+@pytest.mark.parametrize("page", [2, 3, 4])
+def test_a_list_longer_than_a_page_is_asked_for_in_parts(session: Session, page: int) -> None:
+    httpx.delete(f"{session.config.url}/_standin/log", trust_env=False)
+    assert names(list_scenes(session, COLLECTION, AREA, BEFORE, page=page)) == ["early", "unrated", "cloudy", "late"]
+    assert 1 < len(requests_of(session)) < 40
+
+
+def test_more_scenes_at_one_instant_than_a_page_holds_are_refused(session: Session) -> None:
+    with pytest.raises(PermanentError, match="1 scenes or more share the time"):
+        list_scenes(session, COLLECTION, AREA, BEFORE, page=1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    times=st.lists(st.integers(0, 5_000), max_size=60, unique=True),
+    page=st.integers(2, 20),
+    length=st.integers(1, 5_000),
+)
+def test_pages_hold_every_scene_of_the_window_once(times: list[int], page: int, length: int) -> None:
+    def ask(start: int, end: int) -> list[int]:
+        return [time for time in times if start <= time < end][:page]
+
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    window = Window(epoch, epoch + dt.timedelta(milliseconds=length))
+    assert sorted(in_pages(ask, window, page)) == sorted(time for time in times if time < length)
 
 
 def test_the_window_is_half_open(session: Session) -> None:
@@ -153,13 +204,13 @@ def test_without_scenes_it_is_said_what_each_collection_has(session: Session) ->
     assert "2018-06-07 to 2018-09-05" in words
 
 
-def test_scored_scenes_are_those_with_an_image_of_the_same_index(session: Session) -> None:
+def test_linked_scenes_are_those_with_an_image_of_the_same_index(session: Session) -> None:
     scenes = list_scenes(session, COLLECTION, AREA, BEFORE)
-    assert scored_scenes(session, SCORES, scenes) == {f"{COLLECTION}/late", f"{COLLECTION}/early"}
-    assert scored_scenes(session, "EMPTY/COLLECTION", scenes) == frozenset()
-    assert scored_scenes(session, "NO/SUCH", scenes) == frozenset()
-    assert scored_scenes(session, "", scenes) == frozenset()
-    assert scored_scenes(session, SCORES, []) == frozenset()
+    assert linked_scenes(session, SCORES, scenes) == {f"{COLLECTION}/late", f"{COLLECTION}/early"}
+    assert linked_scenes(session, "EMPTY/COLLECTION", scenes) == frozenset()
+    assert linked_scenes(session, "NO/SUCH", scenes) == frozenset()
+    assert linked_scenes(session, "", scenes) == frozenset()
+    assert linked_scenes(session, SCORES, []) == frozenset()
 
 
 def test_assets_exist_or_not(session: Session) -> None:
@@ -168,36 +219,3 @@ def test_assets_exist_or_not(session: Session) -> None:
     assert asset_exists(session, "EMPTY/COLLECTION")
     assert not asset_exists(session, "NO/SUCH")
     assert not asset_exists(session, "projects/local/assets/nothing")
-
-
-def test_the_first_model_that_covers_the_area_is_taken(session: Session) -> None:
-    choice = choose_dem(session, [SRTM, ALOS], AREA)
-    assert (choice.id, choice.band, choice.kind, choice.why) == (SRTM, "elevation", "image", "")
-
-
-def test_a_model_that_is_not_there_is_replaced_and_said(session: Session) -> None:
-    choice = choose_dem(session, ["NASA/NASADEM_HGT/001", ALOS, SRTM], AREA)
-    assert (choice.id, choice.band, choice.kind) == (ALOS, "DSM", "collection")
-    assert choice.why == "NASA/NASADEM_HGT/001 does not exist here"
-
-
-def test_srtm_ends_at_sixty_degrees(session: Session) -> None:
-    choice = choose_dem(session, [SRTM, ALOS], box(25.1, 70.0, 25.4, 70.4))
-    assert choice.id == ALOS
-    assert choice.why == f"{SRTM} covers 0% of the area, it ends at 60 degrees N and 56 degrees S"
-
-
-def test_the_band_of_an_unknown_model_is_its_first(session: Session) -> None:
-    choice = choose_dem(session, ["CUSTOM/HALF"], box(142.1, 42.6, 142.2, 42.7))
-    assert (choice.band, choice.kind) == ("height", "image")
-
-
-def test_a_model_that_covers_a_part_is_better_than_none(session: Session) -> None:
-    choice = choose_dem(session, ["NO/SUCH", "CUSTOM/HALF"], AREA)
-    assert choice.id == "CUSTOM/HALF"
-    assert choice.why == "NO/SUCH does not exist here; CUSTOM/HALF covers 50% of the area; none covers all of it"
-
-
-def test_no_model_at_all_names_all_candidates(session: Session) -> None:
-    with pytest.raises(PermanentError, match=rf"NO/SUCH does not exist here; {SRTM} covers 0%.*{ALOS} covers 0%"):
-        choose_dem(session, ["NO/SUCH", SRTM, ALOS], Polygon([(10, 10), (10.1, 10), (10, 10.1)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from fakes.servers import serve
 
 from gee.cube import create_cube, missing_tiles, pull_tile, seal_cube
 from gee.errors import CubeError, NoScenesError
-from gee.plan import CubePlan, plan_cube
+from gee.masks import CloudScorePlus
+from gee.phases import ImageryChoice
+from gee.plan import CubePlan, CubeRules, plan_cube
 from gee.scenecube import Block, open_cube
 from gee.session import Session, open_session
 from gee.types import Grid, Observed, Window
@@ -67,14 +70,15 @@ def planned(session: Session, folder: Path, tile_px: int = 32, **changes: Any) -
         "geometry": AREA,
         "pre": Window(EVENT - dt.timedelta(days=90), EVENT),
         "post": Window(EVENT, EVENT + dt.timedelta(days=60)),
-        "collections": (COLLECTION,),
-        "cloud_score": SCORES,
-        "cloud_score_threshold": 0.6,
-        "dems": ("NASA/NASADEM_HGT/001", SRTM),
+        "rules": rules(tile_px=tile_px),
         "code_version": "0.1.0",
-        "tile_px": tile_px,
     }
     return plan_cube(session, **{**arguments, **changes})
+
+
+def rules(**changes: Any) -> CubeRules:
+    score = ImageryChoice((CloudScorePlus(0.6, collection=SCORES),))
+    return replace(CubeRules((COLLECTION,), score, dems=("NASA/NASADEM_HGT/001", SRTM)), **changes)
 
 
 def read_whole(session: Session, plan: CubePlan) -> Block:
@@ -93,7 +97,8 @@ def test_a_plan_says_what_will_be_in_the_cube_and_why(session: Session, tmp_path
     reflectance = [f"{colour}_{phase}" for phase in ("pre", "post") for colour in COLOURS]
     assert [layer.name for layer in plan.layers] == ["elevation", "slope", "hillshade", *reflectance]
     assert [scene.id[-1] for phase in plan.scenes for scene in phase.scenes] == ["a", "b", "p", "q"]
-    assert plan.mask_rule == f"pre: none (no cloud score for these scenes); post: cs >= 0.60 of {SCORES}"
+    assert plan.mask_rule.startswith("pre: no cloud mask")
+    assert f"; post: cs >= 0.60 of {SCORES}" in plan.mask_rule
     assert (plan.dem.id, plan.dem.why) == (SRTM, "NASA/NASADEM_HGT/001 does not exist here")
     assert len(plan.tiles) == 9
     assert CubePlan.from_json(plan.to_json()) == plan
@@ -109,7 +114,7 @@ def test_a_cube_is_the_same_in_whatever_tiles_it_was_pulled(session: Session, tm
     for name, values in small.layers.items():
         np.testing.assert_array_equal(values, whole.layers[name], err_msg=name)
     assert set(np.unique(whole.observed)) == {
-        Observed.NO_PASS, Observed.CLEAR, Observed.CLOUD, Observed.NO_TERRAIN, Observed.OUTSIDE,
+        Observed.SWATH_GAP, Observed.CLEAR, Observed.CLOUD, Observed.NO_TERRAIN, Observed.OUTSIDE,
     }  # fmt: skip
     inside = whole.observed[0] != Observed.OUTSIDE
     assert np.isnan(whole.layers["red_pre"][:, 72:]).all(), "the swath ends there"
@@ -128,4 +133,4 @@ def test_without_a_scene_after_there_is_no_plan(session: Session, tmp_path: Path
 
 def test_scenes_without_a_colour_make_no_cube(session: Session, tmp_path: Path) -> None:
     with pytest.raises(CubeError, match="no band in common"):
-        planned(session, tmp_path, collections=("ONE/BAND",))
+        planned(session, tmp_path, rules=rules(collections=("ONE/BAND",)))

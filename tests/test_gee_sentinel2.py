@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import numpy.typing as npt
 import pytest
 from fakes.catalogue import CatalogueWriter
 from fakes.servers import serve
+from pyproj import Transformer
 
-from gee.errors import NoScenesError
+from gee.masks import CloudScorePlus
 from gee.pixels import fetch_pixels
-from gee.sentinel2 import BANDS, Mask, PhaseScenes, common_colours, phase_image, phase_scenes
+from gee.sentinel2 import BANDS, PhaseScenes, common_colours, phase_image
 from gee.session import Session, open_session
 from gee.types import Grid, Observed, Scene
 from infra.local.earthengine import create_app
@@ -26,7 +28,7 @@ SCORES = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 COLOURS = ("blue", "green", "red", "nir")
 GRID = Grid("EPSG:32654", (10.0, 0.0, 600_000.0, 0.0, -10.0, 4_730_000.0), (24, 30))
 EVENT = dt.datetime(2018, 9, 5, 18, 7, 59, tzinfo=dt.UTC)
-MASK = Mask(SCORES, 0.6)
+MASK = CloudScorePlus(0.6)
 DAYS = {"a": -40, "b": -21, "c": -20.5, "d": -6, "p": 4, "q": 9, "r": 14, "s": 15}
 """Scene index -> days from the event. `d` and `s` have no cloud score."""
 
@@ -47,7 +49,7 @@ def made_scene(index: str) -> tuple[dict[str, npt.NDArray[np.uint16]], npt.NDArr
 
 def scene(index: str) -> Scene:
     time = EVENT.replace(microsecond=0) + dt.timedelta(days=DAYS[index])
-    return Scene(f"{COLLECTION}/{index}", time, 10.0, tuple(made_scene(index)[0]), "POINT EMPTY")
+    return Scene(f"{COLLECTION}/{index}", time, 10.0, tuple(made_scene(index)[0]), "POINT EMPTY", (), GRID)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def reference(phase: PhaseScenes) -> dict[str, npt.NDArray[Any]]:
         date = np.where(any_clear, np.array(days)[first], -1)
     for colour, layer in zip(COLOURS, composite, strict=True):
         result[f"{colour}_{phase.phase}"] = np.where(any_clear, layer, -32_768)
-    code = np.where(np.any(imaged, axis=0), Observed.CLOUD, Observed.NO_PASS)
+    code = np.where(np.any(imaged, axis=0), Observed.CLOUD, Observed.SWATH_GAP)
     result[f"observed_{phase.phase}"] = np.where(any_clear, Observed.CLEAR, code)
     result[f"date_{phase.phase}"] = date
     return result
@@ -110,14 +112,14 @@ def reference(phase: PhaseScenes) -> dict[str, npt.NDArray[Any]]:
 
 @pytest.mark.parametrize("mask", [MASK, None])
 @pytest.mark.parametrize(("phase", "indices"), [("pre", "abc"), ("pre", "a"), ("post", "pqr"), ("post", "q")])
-def test_a_phase_equals_its_reference(session: Session, phase: str, indices: str, mask: Mask | None) -> None:
+def test_a_phase_equals_its_reference(session: Session, phase: str, indices: str, mask: CloudScorePlus | None) -> None:
     scenes = PhaseScenes(phase, tuple(scene(index) for index in indices), mask)
     wanted, got = reference(scenes), fetch(session, scenes)
     assert got.keys() == wanted.keys()
     for name, values in got.items():
         np.testing.assert_array_equal(values, wanted[name], err_msg=name)
     codes = set(np.unique(got[f"observed_{phase}"]))
-    assert codes == ({0, 1, 2} if mask else {0, 1}), "the case holds every kind of pixel"
+    assert codes == ({1, 2, 6} if mask else {1, 6}), "the case holds every kind of pixel"
 
 
 def test_after_the_event_all_bands_of_a_pixel_come_from_one_scene(session: Session) -> None:
@@ -137,14 +139,39 @@ def test_a_scene_that_was_not_listed_is_not_used(session: Session) -> None:
     np.testing.assert_array_equal(fetch(session, gap)["red_pre"], reference(gap)["red_pre"])
 
 
-def test_beyond_the_scenes_nothing_is_known(session: Session) -> None:
+def test_a_swath_gap_is_told_from_ground_that_no_scene_reaches(session: Session) -> None:
     wide = Grid(GRID.crs, (10.0, 0.0, 599_900.0, 0.0, -10.0, 4_730_100.0), (44, 50))
     got = fetch(session, PhaseScenes("post", (scene("p"),), MASK), wide)
-    beyond = np.ones(wide.shape_yx, bool)
-    beyond[10:34, 10:40] = False
-    assert (got["red_post"][beyond] == -32_768).all()
-    assert (got["observed_post"][beyond] == Observed.NO_PASS).all()
-    assert (got["date_post"][beyond] == -1).all()
+    reached = np.zeros(wide.shape_yx, bool)
+    reached[10:34, 10:40] = True
+    held = np.zeros(wide.shape_yx, bool)
+    held[10:34, 10:40] = (np.stack(list(made_scene("p")[0].values())) > 0).all(axis=0)
+    assert (got["red_post"][~held] == -32_768).all()
+    assert (got["date_post"][~held] == -1).all()
+    assert (got["observed_post"][~reached] == Observed.NO_PASS).all()
+    assert (got["observed_post"][reached & ~held] == Observed.SWATH_GAP).all()
+    assert not np.isin(got["observed_post"][held], (Observed.NO_PASS, Observed.SWATH_GAP)).any()
+
+
+def test_rasters_of_other_zones_reach_to_the_pixel(session: Session) -> None:
+    # The zone to the east holds the same ground turned and shifted: a pixel belongs to the raster that its centre is in.
+    east = Grid("EPSG:32655", (10.0, 0.0, 108_610.0, 0.0, -10.0, 4_740_550.0), (60, 50))
+    used = replace(scene("p"), grid=east)
+    west = Grid(GRID.crs, (10.0, 0.0, 599_000.0, 0.0, -10.0, 4_731_000.0), (220, 240))
+    got = fetch(session, PhaseScenes("post", (used,), MASK), west)
+    y, x = np.mgrid[:220, :240] + 0.5
+    turned = Transformer.from_crs("EPSG:32654", "EPSG:32655", always_xy=True)
+    ex, ey = turned.transform(599_000 + 10 * x, 4_731_000 - 10 * y)
+    left, bottom, right, top = east.bounds
+    inside = (ex > left) & (ex < right) & (ey > bottom) & (ey < top)
+    unseen = np.isin(got["observed_post"], (Observed.NO_PASS, Observed.SWATH_GAP))
+    assert 500 < inside[unseen].sum() < inside[unseen].size - 500
+    np.testing.assert_array_equal(got["observed_post"][unseen] == Observed.SWATH_GAP, inside[unseen])
+
+
+def test_without_its_raster_a_scene_cannot_tell_a_gap(session: Session) -> None:
+    got = fetch(session, PhaseScenes("post", (replace(scene("p"), grid=None),), MASK))
+    assert set(np.unique(got["observed_post"])) == {Observed.NO_PASS, Observed.CLEAR, Observed.CLOUD}
 
 
 def test_zero_in_all_bands_is_no_data_and_in_one_it_is_dark_ground(session: Session) -> None:
@@ -153,28 +180,6 @@ def test_zero_in_all_bands_is_no_data_and_in_one_it_is_dark_ground(session: Sess
     assert (got["observed_post"][:5] == Observed.NO_PASS).all()
     assert (got["observed_post"][5:] == Observed.CLEAR).all()
     assert (got["blue_post"][5:] == 0).all()
-
-
-def test_scenes_without_a_score_are_left_out_when_others_have_one() -> None:
-    scenes = [scene(index) for index in "dbca"]
-    scored = {f"{COLLECTION}/{index}" for index in "abc"}
-    phase = phase_scenes("pre", scenes, scored, MASK)
-    assert [used.id[-1] for used in phase.scenes] == ["a", "b", "c"], "by time"
-    assert phase.left_out == (f"{COLLECTION}/d",)
-    assert phase.rule == f"pre: cs >= 0.60 of {SCORES}, 1 scenes without a score left out"
-    assert phase.collection == COLLECTION
-
-
-@pytest.mark.parametrize("mask", [MASK, None])
-def test_without_any_score_all_scenes_are_used_unmasked(mask: Mask | None) -> None:
-    phase = phase_scenes("post", [scene("s"), scene("q")], set(), mask)
-    assert (len(phase.scenes), phase.mask) == (2, None)
-    assert phase.rule == "post: none (no cloud score for these scenes)"
-
-
-def test_a_phase_without_scenes_is_refused() -> None:
-    with pytest.raises(NoScenesError, match="post"):
-        phase_scenes("post", [], set(), MASK)
 
 
 def test_only_colours_that_all_scenes_have_are_used() -> None:

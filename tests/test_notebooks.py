@@ -23,7 +23,7 @@ from PIL.ImageColor import getrgb
 
 from flows.errors import FlowError
 from flows.map_event import map_event
-from flows.pictures import CODE_COLOURS
+from flows.observed_colours import CODE_COLOURS
 from flows.request import MapRequest
 from gee.types import Observed
 

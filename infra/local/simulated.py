@@ -26,6 +26,7 @@ from infra.local.shakemap import ShakeMapEvent, cont_mmi_json, grid_xml, sample_
 from infra.local.usgs.book import USGS
 from infra.local.usgs.events import read_event
 from modeling.simulate import Pass, Region, srtm_like
+from modeling.simulate.optics import sun_at
 
 SIMULATED = {"quakeslide:simulated": True}
 SHAKEMAP_DELAY = dt.timedelta(minutes=20)
@@ -170,8 +171,13 @@ def _write_pass(region: Region, one: Pass, catalogue: Path, event_id: str) -> st
     index = f"{one.time.astimezone(dt.UTC):%Y%m%dT%H%M%S}_{event_id}"
     write = partial(write_image, catalogue, crs=region.crs, transform=Affine(*region.transform), time=one.time)
     image_id = f"{SENTINEL2}/{index}"
-    cloud = {"CLOUDY_PIXEL_PERCENTAGE": round(one.cloud_percent, 2)}
-    write(image_id, dict(zip(region.bands, one.dn, strict=True)), nodata=0, properties=SIMULATED | cloud)
+    sun = sun_at(one.time, region.event.lat)
+    seen = {
+        "CLOUDY_PIXEL_PERCENTAGE": round(one.cloud_percent, 2),
+        "MEAN_SOLAR_ZENITH_ANGLE": round(sun.zenith_deg, 3),
+        "MEAN_SOLAR_AZIMUTH_ANGLE": round(sun.azimuth_deg, 3),
+    }
+    write(image_id, dict(zip(region.bands, one.dn, strict=True)), nodata=0, properties=SIMULATED | seen)
     # The simulator makes one score; the real collection's second one ranks the same pixels by another scale.
     scores = dict.fromkeys(("cs", "cs_cdf"), np.round(one.cs, 3).astype(np.float32))
     write(f"{CLOUD_SCORE}/{index}", scores, nodata=float("nan"), properties=SIMULATED)

@@ -10,14 +10,16 @@ import numpy.typing as npt
 import shapely
 from pyproj import Transformer
 
-from gee.catalog import DemChoice
+from gee.dem import DemChoice, DemZone
 from gee.grid import tiles_over
+from gee.masks import CloudScorePlus
 from gee.plan import CubePlan, Layer
-from gee.sentinel2 import Mask, PhaseScenes
+from gee.sentinel2 import PhaseScenes
 from gee.types import Grid, Observed, Scene, Window
 
 WEST, NORTH = 500_000.0, 4_700_000.0
 GRID = Grid("EPSG:32654", (10.0, 0.0, WEST, 0.0, -10.0, NORTH), (93, 121))
+DEM_ZONE = DemZone("EPSG:4326", (1 / 3600, 0.0, 141.0, 0.0, -1 / 3600, 43.0))
 LAYERS = (
     Layer("elevation", 0.5, 0.0, "m"),
     Layer("slope", 0.01, 0.0, "degree"),
@@ -49,7 +51,7 @@ def scene(index: str, days_after: float) -> Scene:
 def plan(uri: str, tile_px: int = 50, area: shapely.Geometry | None = None, dem: str = "USGS/SRTMGL1_003") -> CubePlan:
     """A plan over `GRID`, or over the tiles of it that meet `area`."""
     geometry = area if area is not None else area_in(GRID, 0, 0, 121, 93)
-    mask = Mask("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", 0.6)
+    mask = CloudScorePlus(0.6)
     return CubePlan(
         uri=uri,
         grid=GRID,
@@ -61,7 +63,8 @@ def plan(uri: str, tile_px: int = 50, area: shapely.Geometry | None = None, dem:
         post_scenes=PhaseScenes("post", (scene("c", 4),)),
         pre=Window(EVENT - dt.timedelta(days=90), EVENT),
         post=Window(EVENT, EVENT + dt.timedelta(days=60)),
-        dem=DemChoice(dem, "elevation", "image", ""),
+        dem=DemChoice(dem, "elevation", "image", "", (DEM_ZONE,)),
+        radar=None,
         geometry_wkt=geometry.wkt,
         code_version="0.1.0",
     )
