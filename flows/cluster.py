@@ -1,4 +1,10 @@
-"""The Dask cluster on which tiles are worked: a scheduler's address, or threads of this process."""
+"""The Dask cluster on which tiles are worked: a scheduler's address, or threads of this process.
+
+A pull waits for the network nearly all its time, so a worker needs about as many threads as the project may have requests
+in flight, whatever its cores (`dask worker --nthreads 40`); decoding and encoding keep to the cores by themselves. How
+many requests are really in flight is not decided here: every worker process takes its part of the project's quota from
+the ledger that `SessionConfig.quota_uri` names (`gee.quota`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +22,8 @@ from flows.settings import DaskSettings
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT = "10s"
 """How long a scheduler may take to answer."""
 
@@ -30,7 +38,8 @@ _as_completed: Callable[..., Any] = distributed.as_completed
 def dask_client(settings: DaskSettings, *, threads: int) -> Iterator[Any]:
     """A `distributed.Client`: of the scheduler at `settings.address`, else of a cluster of `threads` in this process.
 
-    Raises `ServiceError` naming the address when no scheduler answers there.
+    A cluster with fewer threads is used all the same, and the log says that it will be slower. Raises `ServiceError`
+    naming the address when no scheduler answers there.
     """
     # It tells of every connection that opens and closes, as if that were news.
     logging.getLogger("distributed").setLevel(logging.WARNING)
@@ -42,6 +51,11 @@ def dask_client(settings: DaskSettings, *, threads: int) -> Iterator[Any]:
                 f"no Dask scheduler answers at {settings.address} ({error}): start it, or leave dask.address empty"
             ) from error
         with client:
+            if (there := sum(client.nthreads().values())) < threads:
+                log.warning(
+                    "the workers at %s have %d threads for %d requests at a time: start them with more (--nthreads)",
+                    settings.address, there, threads,
+                )  # fmt: skip
             yield client
         return
     # Threads, not processes: a tile is network and numpy, both of which release the lock, and a process costs 130 MB.

@@ -6,7 +6,9 @@ map and the products are in the bucket, and a version is visible complete or not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from flows import artifacts, progress
+from flows.alignment import AlignedScene, Alignment, write_alignment
 from flows.cluster import dask_client, map_unordered
 from flows.errors import ServiceError
 from flows.facts import ReportFacts, Scores
-from flows.layout import FACTS, PRODUCTS, EventLayout
+from flows.layout import ALIGNMENT, FACTS, PRODUCTS, EventLayout, asset_label
 from flows.mapping import make_inventory, write_layers, write_mask, write_observed, write_probability
 from flows.planning import MapPlan, check_rule, find_event, make_plan
 from flows.publish import Publication, UploadedRun, find_publication, make_visible, upload_products
@@ -30,11 +33,15 @@ from flows.settings import Settings, load_settings
 from flows.stages import clear, once
 from flows.storage import Store
 from flows.telling import make_facts, write_pages
+from flows.tidy import tidy
 from flows.usgs import UsgsClient
-from flows.writeback import write_back
-from gee.cube import create_cube, missing_tiles, pull_tile, seal_cube
-from gee.errors import TransientError
-from gee.scenecube import open_cube
+from flows.writeback import check_targets, stamp_version, write_back
+from gee import pulling
+from gee.budget import Budget
+from gee.cube import pull_tile
+from gee.errors import AssetError, TransientError
+from gee.records import TileRecord
+from gee.scenecube import SceneCube, open_cube
 from gee.session import Session, SessionConfig, connect, open_session
 from gee.types import Tile
 from modeling.bands import band_set
@@ -60,22 +67,25 @@ def _stage(name: str) -> Callable[[Callable[..., Any]], Any]:
     )  # fmt: skip
 
 
-def session_config(settings: Settings) -> SessionConfig:
-    """The part of the settings with which a worker reaches Earth Engine."""
+def session_config(settings: Settings, event_id: str = "") -> SessionConfig:
+    """The part of the settings with which a worker reaches Earth Engine; what an event costs is accounted under its id."""
     earthengine = settings.earthengine
     return SessionConfig(
         earthengine.url, earthengine.project, timeout_s=earthengine.request_timeout_s,
         max_attempts=earthengine.max_attempts, max_concurrent=earthengine.max_concurrent_requests,
+        max_per_s=earthengine.max_requests_per_s, quota_uri=f"gs://{settings.storage.bucket}/quota",
+        storage_endpoint=settings.storage.endpoint, workload_tag=workload_tag(event_id),
     )  # fmt: skip
 
 
-def connected(settings: Settings) -> Session:
+def workload_tag(event_id: str) -> str:
+    """An event id as a label that Earth Engine takes: a-z, 0-9, - and _, at most 63; empty for an empty id."""
+    return re.sub(r"[^a-z0-9_-]+", "-", event_id.lower())[:63].strip("-_")
+
+
+def connected(settings: Settings, event_id: str = "") -> Session:
     """An Earth Engine session for building expressions; raises `SessionError` when there is none."""
-    config = session_config(settings)
-    return open_session(
-        config.url, config.project, timeout_s=config.timeout_s, max_attempts=config.max_attempts,
-        max_concurrent=config.max_concurrent,
-    )  # fmt: skip
+    return open_session(session_config(settings, event_id))
 
 
 def bucket(settings: Settings) -> Store:
@@ -100,15 +110,18 @@ def map_event(request: MapRequest) -> Publication:
             if published is not None:
                 log.info("version %d of this run is published already", published.version)
                 clear(store, plan.run)  # of an attempt that was killed after publishing
+                stamp_assets(settings, published)
                 return published
         with scratch_folder(settings.work, plan.cube.grid.shape_yx) as folder:
             pull_cube(plan, settings)
+            align(plan, settings, folder)
             map_probability(plan, settings, folder)
             make_products(plan, settings, folder, request)
             uploaded: UploadedRun = upload(plan, settings, folder)
             write_assets(plan, settings, folder, uploaded)
             facts, preview = _told(folder)
         publication: Publication = publish(plan, settings, uploaded)
+        stamp_assets(settings, publication, uploaded)
         artifacts.result_artifacts(facts, publication, preview)
         return publication
     finally:
@@ -130,52 +143,74 @@ def plan_event(request: MapRequest, settings: Settings) -> MapPlan:
         event = find_event(request, usgs)
         get_run_logger().info("%s: %s", event.title, check_rule(event, request, settings))
         EventLayout(f"gs://{settings.storage.bucket}", event.id)  # an id that cannot name a folder fails here, early
+        check_targets(event.id, settings)
         return make_plan(request, event, settings, session, usgs)
 
 
 @_stage("pull-cube")
 def pull_cube(plan: MapPlan, settings: Settings) -> str:
-    """Pull the tiles that are missing, Dask-parallel, and seal the cube; returns its hash."""
-    endpoint = settings.storage.endpoint
-    create_cube(plan.cube, endpoint)
-    missing = missing_tiles(plan.cube, endpoint)
-    done = len(plan.cube.tiles) - len(missing)
-    config = session_config(settings)
-    work = partial(_pull, plan.cube, config, endpoint)
+    """Pull the tiles that are missing, Dask-parallel and within the event's budget, and seal the cube; returns its hash."""
+    config = session_config(settings, plan.event.id)
+    hours = settings.earthengine.eecu_hours_per_event
+    at_once = settings.earthengine.max_concurrent_requests
+
+    def told(done: int, total: int, record: TileRecord) -> None:
+        progress.report("pull tiles", done, total, f"{record.pulled_bytes / 1e6:.1f} MB")
+
     # The threads of the cluster inside the process share this session, which ends with them.
-    with connect(config), dask_client(settings.dask, threads=settings.earthengine.max_concurrent_requests) as client:
-        in_flight = 2 * settings.earthengine.max_concurrent_requests
-        for record in map_unordered(client, work, missing, in_flight=in_flight):
-            done += 1
-            progress.report("pull tiles", done, len(plan.cube.tiles), f"{record.pulled_bytes / 1e6:.1f} MB")
-    return seal_cube(plan.cube, endpoint)
+    with connect(config), dask_client(settings.dask, threads=at_once) as client:
+        return pulling.pull_cube(
+            plan.cube, config, settings.storage.endpoint, budget=Budget(hours) if hours else Budget(),
+            spread=partial(map_unordered, client, in_flight=at_once), told=told,
+        )  # fmt: skip
 
 
-def _pull(cube: Any, config: SessionConfig, endpoint: str, tile: Tile) -> Any:
-    return pull_tile(cube, config, tile, endpoint)
+def read_cube(plan: MapPlan, settings: Settings) -> SceneCube:
+    """The cube of a plan; a chunk that has been damaged since it was pulled is pulled again when it is met."""
+    config, endpoint = session_config(settings, plan.event.id), settings.storage.endpoint
+
+    def mend(tile: Tile) -> TileRecord:
+        with connect(config) as session:
+            return pull_tile(plan.cube, session, tile, endpoint)
+
+    return open_cube(plan.cube.uri, endpoint, mend=mend)
+
+
+@_stage("align")
+def align(plan: MapPlan, settings: Settings, folder: Path) -> bool:
+    """Measure how the image before lies to the one after into alignment.json; returns whether it was done now."""
+    cube, path = read_cube(plan, settings), folder / ALIGNMENT
+    with bucket(settings) as store:
+        return once(
+            store, plan.run, "align", folder, (path.name,), lambda: write_alignment(cube, settings.alignment, path)
+        )
+
+
+def _alignment(folder: Path) -> Alignment:
+    return Alignment.from_json((folder / ALIGNMENT).read_text())
 
 
 @_stage("map")
 def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
     """Stream the cube through the network into probability.tif; returns whether it was done now."""
-    cube = open_cube(plan.cube.uri, settings.storage.endpoint)
-    path = folder / "probability.tif"
+    scene, path = AlignedScene(read_cube(plan, settings), _alignment(folder)), folder / "probability.tif"
     with bucket(settings) as store:
         return once(
             store, plan.run, "map", folder, (path.name,),
-            lambda: write_probability(cube, load_model(plan.model), path, settings.model),
+            lambda: write_probability(scene, load_model(plan.model), path, settings.model),
         )  # fmt: skip
 
 
 @_stage("products")
 def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapRequest) -> bool:
     """Write everything a version consists of into `folder`; returns whether it was done now."""
-    cube = open_cube(plan.cube.uri, settings.storage.endpoint)
+    cube, alignment = read_cube(plan, settings), _alignment(folder)
+    scene = AlignedScene(cube, alignment)
 
     def make() -> None:
         model = load_model(plan.model)
         sides = write_observed(
-            cube, band_set(model.band_set), folder / "probability.tif", folder / "observed.tif", folder
+            scene, band_set(model.band_set), folder / "probability.tif", folder / "observed.tif", folder
         )
         inventory = make_inventory(
             sides, cube.grid, model, settings.model, event_id=plan.event.id, run_key=plan.run.run_key
@@ -184,10 +219,10 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
         write_layers(inventory, folder)
         scores: tuple[Scores, ...] = ()
         if request.truth is not None:
-            scores = score(cube, sides, inventory, Path(request.truth), model_name=model.name)
+            scores = score(scene, sides, inventory, Path(request.truth), model_name=model.name)
             write_metrics(scores, folder / "metrics.json", simulated=plan.event.simulated)
-        facts = make_facts(plan, settings, model, cube.cube_hash, sides, inventory, scores)
-        write_pages(facts, cube, inventory, folder)
+        facts = make_facts(plan, settings, model, cube.cube_hash, sides, inventory, scores, alignment)
+        write_pages(facts, scene, inventory, folder)
         (folder / FACTS).write_text(facts.to_json())
 
     metrics = ("metrics.json",) if request.truth is not None else ()
@@ -205,10 +240,17 @@ def upload(plan: MapPlan, settings: Settings, folder: Path) -> UploadedRun:
 
 
 @_stage("write-back")
-def write_assets(plan: MapPlan, settings: Settings, folder: Path, uploaded: UploadedRun) -> dict[str, str]:
+def write_assets(plan: MapPlan, settings: Settings, folder: Path, uploaded: UploadedRun) -> Mapping[str, str]:
     """Write the results back as Earth Engine assets; returns their ids by what they are."""
+    facts = ReportFacts.from_json((folder / FACTS).read_text())
     with progress.step("write back to Earth Engine"), bucket(settings) as store, connected(settings) as session:
-        return write_back(session, store, plan, settings, folder, uploaded)
+        try:
+            return write_back(session, store, plan, settings, folder, facts, uploaded)
+        except AssetError:
+            # A second process at the same run has published it, and with that has cleared away what this one needs.
+            if find_publication(store, plan.run.event, plan.run.run_key) is None:
+                raise
+            return {}
 
 
 @_stage("publish")
@@ -218,3 +260,18 @@ def publish(plan: MapPlan, settings: Settings, uploaded: UploadedRun) -> Publica
         publication = make_visible(store, uploaded)
         clear(store, plan.run)
         return publication
+
+
+@_stage("stamp")
+def stamp_assets(settings: Settings, publication: Publication, uploaded: UploadedRun | None = None) -> None:
+    """Give the version's assets their number and readers, and remove what given-up runs left; do it again at any time."""
+    log = get_run_logger()
+    event = EventLayout(f"gs://{settings.storage.bucket}", publication.event_id)
+    own = uploaded.layout.digest if uploaded else publication.digest
+    # The other attempt at this run became visible: nobody will ever publish what this one has written.
+    lost = frozenset({asset_label(publication.run_key, own)} if own != publication.digest else ())
+    with progress.step("stamp the version"), bucket(settings) as store, connected(settings) as session:
+        for name in stamp_version(session, publication, settings):
+            log.warning("%s of version %d is not there: somebody has deleted it", name, publication.version)
+        for name in tidy(session, store, event, settings, dt.datetime.now(dt.UTC), lost):
+            log.info("%s was left by a run that was never published: removed", name)

@@ -1,24 +1,27 @@
 """The cube is written once, tile by tile, and is whole when its manifest says so.
 
 A tile is one chunk of each array, so two writers never share one. After its chunks a tile gets a record with their
-hashes; the manifest, written last, repeats them all. What has a record is never pulled again; a cube without a manifest
-cannot be opened. Reading is in `gee.scenecube`.
+checksums and a hash of its values; the manifest, written last, repeats them all. What has a record is never pulled
+again; a cube without a manifest cannot be opened. Reading is in `gee.scenecube`, the pull of all tiles in `gee.pulling`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
 
-from gee.chunks import ARRAYS, assemble, content_hash, decode, encode
+import numpy as np
+
+from gee.chunks import ARRAYS, TileArrays, assemble, checksum, content_hash, decode, encode
 from gee.errors import CubeError
 from gee.grid import geometry_mask
 from gee.layout import CubePlace, first_axis, zarr_skeleton
+from gee.limiter import working
 from gee.pixels import fetch_pixels
 from gee.plan import CubePlan
-from gee.records import Manifest, StoredChunk, TileRecord
+from gee.profile import eecu_seconds
+from gee.records import Manifest, StoredChunk, TileRecord, checked, with_checksum
 from gee.session import Session, SessionConfig, connect
 from gee.store import Store, open_store
 from gee.types import Tile
@@ -27,59 +30,100 @@ from gee.types import Tile
 def create_cube(plan: CubePlan, endpoint: str = "") -> bool:
     """Make the empty store of a plan. True when it was made, False when this plan's store is there already.
 
-    Raises `CubeError` when the store of another plan is there, `StorageError` when it cannot be written.
+    What is missing or damaged of its metadata and coordinates is then written again. Raises `CubeError` when the store
+    of another plan is there, `StorageError` when it cannot be written.
     """
-    store, place = _store(plan.uri, endpoint)
-    if store.exists(place.plan):
-        there = load_plan(plan.uri, endpoint)
-        if there.plan_hash != plan.plan_hash:
-            raise CubeError(
-                f"{plan.uri} holds the cube of another plan ({there.plan_hash[:12]}, not {plan.plan_hash[:12]}): "
-                "take another address or delete it"
-            )
-        return False
-    for key, body in zarr_skeleton(plan).items():
-        store.write(place.metadata(key), body)
-    store.write(place.plan, plan.to_json().encode())
-    return True
+    store, place = open_place(plan.uri, endpoint)
+    there = store.exists(place.plan)
+    if there:
+        try:
+            found = load_plan(plan.uri, endpoint)
+        except CubeError:
+            there = False  # damaged: this plan is written again, and its tiles are known by the plan's hash
+        else:
+            if found.plan_hash != plan.plan_hash:
+                raise CubeError(
+                    f"{plan.uri} holds the cube of another plan ({found.plan_hash[:12]}, not {plan.plan_hash[:12]}): "
+                    "take another address or delete it"
+                )
+    skeleton = zarr_skeleton(plan)
+    for key in damaged_metadata(plan, skeleton, endpoint):
+        store.write(place.metadata(key), skeleton[key])
+    if not there:
+        store.write(place.plan, with_checksum({"plan": json.loads(plan.to_json())}))
+    return not there
 
 
 def load_plan(uri: str, endpoint: str = "") -> CubePlan:
-    """The plan of the cube at `uri`; raises `CubeError` when there is no cube."""
-    store, place = _store(uri, endpoint)
+    """The plan of the cube at `uri`; raises `CubeError` when there is no cube or its plan is damaged."""
+    store, place = open_place(uri, endpoint)
     try:
-        return CubePlan.from_json(store.read(place.plan).decode())
+        body = store.read(place.plan)
     except FileNotFoundError:
         raise CubeError(f"there is no cube at {uri}: create it first") from None
+    return CubePlan.from_json(json.dumps(checked(body, f"plan of the cube {uri}").get("plan")))
 
 
-def pull_tile(plan: CubePlan, session: Session | SessionConfig, tile: Tile, endpoint: str = "") -> TileRecord:
+def damaged_metadata(plan: CubePlan, skeleton: Mapping[str, bytes], endpoint: str = "") -> tuple[str, ...]:
+    """The keys of the Zarr metadata and coordinates that are not there, or not as `skeleton` has them."""
+    store, place = open_place(plan.uri, endpoint)
+    there = store.read_many([place.metadata(key) for key in skeleton])
+    return tuple(sorted(key for key, body in skeleton.items() if there.get(place.metadata(key)) != body))
+
+
+def pull_tile(
+    plan: CubePlan, session: Session | SessionConfig, tile: Tile, endpoint: str = "", *, profiled: bool = False
+) -> TileRecord:
     """Pull one tile and write its chunks and then its record. All arguments can travel to a worker.
 
     A tile without any scene is asked for like the others: its terrain is wanted, and a request that finds no scene
-    costs Earth Engine little. Raises what `fetch_pixels` raises, `StorageError`, and `CubeError` for a tile that is not
-    of the plan.
+    costs Earth Engine little. With `profiled` its record says what it cost. Raises what `fetch_pixels` raises,
+    `StorageError`, and `CubeError` for a tile that is not of the plan.
     """
     started = time.perf_counter()
     if plan.tile(tile.name) != tile:
         raise CubeError(f"tile {tile} is no tile of the plan for {plan.uri}")
     connected = connect(session) if isinstance(session, SessionConfig) else session
     window = plan.grid.window(tile)
-    pixels = fetch_pixels(connected, json.loads(plan.expression), window, plan.request_bands)
-    arrays = assemble(pixels, [layer.name for layer in plan.layers], geometry_mask(window, plan.geometry))
-    store, place = _store(plan.uri, endpoint)
-    chunks = {}
+    profiles: list[str] = []
+    pixels = fetch_pixels(
+        connected,
+        json.loads(plan.expression),
+        window,
+        plan.request_bands,
+        on_profile=profiles.append if profiled else None,
+    )
+    with working():
+        arrays = assemble(pixels, [layer.name for layer in plan.layers], geometry_mask(window, plan.geometry))
+    return write_tile(plan, tile, arrays, endpoint, started=started, eecu_s=eecu_seconds(connected, profiles))
+
+
+def write_tile(
+    plan: CubePlan,
+    tile: Tile,
+    arrays: TileArrays,
+    endpoint: str = "",
+    *,
+    started: float | None = None,
+    eecu_s: float | None = None,
+) -> TileRecord:
+    """Write a tile's arrays as chunks, then its record; `started` (of `time.perf_counter`) is when its pull began."""
+    began = time.perf_counter() if started is None else started
+    store, place = open_place(plan.uri, endpoint)
+    with working():
+        stored = {layout.name: np.ascontiguousarray(arrays[layout.name], layout.stored) for layout in ARRAYS}
+        values_hash = content_hash(stored)
+        encoded = {layout.name: encode(stored[layout.name], layout, plan.tile_px) for layout in ARRAYS}
     for layout in ARRAYS:
-        body = encode(arrays[layout.name], layout, plan.tile_px)
-        store.write(place.chunk(layout, tile), body)
-        chunks[layout.name] = StoredChunk(hashlib.sha256(body).hexdigest(), len(body))
+        store.write(place.chunk(layout, tile), *encoded[layout.name])
     record = TileRecord(
         name=tile.name,
-        sha256=content_hash(arrays),
-        chunks=chunks,
+        blake3=values_hash,
+        chunks={name: StoredChunk(checksum(parts[-1]), sum(map(len, parts))) for name, parts in encoded.items()},
         pulled_bytes=plan.request_bytes(tile),
-        seconds=round(time.perf_counter() - started, 3),
+        seconds=round(time.perf_counter() - began, 3),
         plan_hash=plan.plan_hash,
+        eecu_s=eecu_s,
     )
     store.write(place.record(tile.name), record.to_json())
     return record
@@ -90,14 +134,19 @@ def missing_tiles(plan: CubePlan, endpoint: str = "") -> tuple[Tile, ...]:
 
     Looks at the list of objects, not into them; `damaged_tiles` reads every byte.
     """
-    return _survey(plan, *_store(plan.uri, endpoint))[1]
+    return survey(plan, endpoint)[1]
 
 
 def damaged_tiles(plan: CubePlan, endpoint: str = "") -> tuple[Tile, ...]:
     """The tiles whose chunks are gone or do not hold what their record says, every byte read. Pull these again."""
-    store, place = _store(plan.uri, endpoint)
+    store, place = open_place(plan.uri, endpoint)
     records = _records(plan, store, place)
     return tuple(tile for tile in plan.tiles if not _sound(plan, tile, records.get(tile.name), store, place))
+
+
+def survey(plan: CubePlan, endpoint: str = "") -> tuple[dict[str, TileRecord], tuple[Tile, ...]]:
+    """The records of the tiles that have arrived, by tile name, and the tiles that have not (see `missing_tiles`)."""
+    return _survey(plan, *open_place(plan.uri, endpoint))
 
 
 def seal_cube(plan: CubePlan, endpoint: str = "") -> str:
@@ -105,7 +154,7 @@ def seal_cube(plan: CubePlan, endpoint: str = "") -> str:
 
     Raises `CubeError` that says how many tiles are missing.
     """
-    store, place = _store(plan.uri, endpoint)
+    store, place = open_place(plan.uri, endpoint)
     records, missing = _survey(plan, store, place)
     if missing:
         raise CubeError(
@@ -131,18 +180,21 @@ def _records(plan: CubePlan, store: Store, place: CubePlace) -> dict[str, TileRe
     return records
 
 
-def _store(uri: str, endpoint: str) -> tuple[Store, CubePlace]:
+def open_place(uri: str, endpoint: str = "") -> tuple[Store, CubePlace]:
+    """The store that holds a cube, and where its parts lie in it."""
     place = CubePlace.of(uri)
     return open_store(place.parent, endpoint), place
 
 
 def _survey(plan: CubePlan, store: Store, place: CubePlace) -> tuple[dict[str, TileRecord], tuple[Tile, ...]]:
-    """The records that are there, and the tiles that are not."""
     records = _records(plan, store, place)
     sizes: dict[str, int] = {}
     for layout in ARRAYS:
         sizes |= store.sizes(place.metadata(f"{layout.name}/c"))
-    return records, tuple(tile for tile in plan.tiles if not _arrived(tile, records.get(tile.name), sizes, place))
+    missing = tuple(tile for tile in plan.tiles if not _arrived(tile, records.get(tile.name), sizes, place))
+    for tile in missing:
+        records.pop(tile.name, None)
+    return records, missing
 
 
 def _arrived(tile: Tile, record: TileRecord | None, sizes: Mapping[str, int], place: CubePlace) -> bool:
@@ -159,7 +211,9 @@ def _sound(plan: CubePlan, tile: Tile, record: TileRecord | None, store: Store, 
     for layout in ARRAYS:
         try:
             body = store.read(place.chunk(layout, tile))
+            if (checksum(body), len(body)) != (record.chunks[layout.name].crc32c, record.chunks[layout.name].size):
+                return False
             arrays[layout.name] = decode(body, layout, first_axis(layout, plan), plan.tile_px)[:, :height, :width]
         except (FileNotFoundError, CubeError):
             return False
-    return content_hash(arrays) == record.sha256
+    return content_hash(arrays) == record.blake3

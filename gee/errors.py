@@ -13,7 +13,14 @@ class SessionError(GeeError):
 
 
 class TransientError(GeeError):
-    """A failure that may pass when waited for: 429, 5xx, a broken connection, too many concurrent aggregations."""
+    """A failure that may pass when waited for: 5xx, a broken connection, an answer that did not come in time."""
+
+    asked_s: float = 0.0
+    """How long the service asked to wait (`Retry-After`), in seconds."""
+
+
+class BusyError(TransientError):
+    """Refused for load before anything was computed: 429, too many concurrent aggregations, too many requests a minute."""
 
 
 class RequestTooLargeError(GeeError):
@@ -22,6 +29,10 @@ class RequestTooLargeError(GeeError):
 
 class PermanentError(GeeError):
     """A failure that no repetition mends: a bad expression, a missing asset, no permission."""
+
+
+class QuotaError(PermanentError):
+    """The project's compute time (EECU) is used up for the day or the month: nothing more is computed until it is renewed."""
 
 
 class GridError(GeeError):
@@ -34,6 +45,22 @@ class NoScenesError(GeeError):
 
 class CubeError(GeeError):
     """A cube is incomplete, damaged, or belongs to another plan."""
+
+
+class DamagedTileError(CubeError):
+    """A chunk of a tile is gone or does not hold what was written."""
+
+    def __init__(self, message: str, tile: str) -> None:
+        super().__init__(message, tile)
+        self.tile = tile
+
+    def __str__(self) -> str:
+        """The message alone: the tile's name is in it."""
+        return str(self.args[0])
+
+
+class BudgetError(GeeError):
+    """Pulling on would cost more EECU-hours than an event may; what was pulled stays."""
 
 
 class StorageError(GeeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import xarray as xr
 from pyproj import CRS
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from gee.chunks import ARRAYS, COMPRESSION_LEVEL, STACK, ArrayLayout
+from gee.chunks import ARRAYS, BLOCK_BYTES, COMPRESSION_LEVEL, STACK, ArrayLayout
 from gee.errors import CubeError
 from gee.grid import pixel_centres
 from gee.plan import FORMAT, CubePlan
@@ -77,15 +78,26 @@ def first_axis(layout: ArrayLayout, plan: CubePlan) -> int:
     return len(plan.layers) if layout is STACK else len(PHASES)
 
 
+def tile_bytes(plan: CubePlan) -> int:
+    """What a decoded tile takes."""
+    return plan.tile_px**2 * sum(first_axis(layout, plan) * layout.stored.itemsize for layout in ARRAYS)
+
+
 def zarr_skeleton(plan: CubePlan) -> dict[str, bytes]:
-    """The files of an empty cube, key -> bytes: all metadata and coordinates, no chunk. The group's own comes last."""
+    """The files of an empty cube, key -> bytes: all metadata and coordinates, no chunk. The group's own comes last.
+
+    It repeats the others' metadata, so that a reader opens the store by one request; they never change.
+    """
     with tempfile.TemporaryDirectory() as folder:
         empty_cube(plan).to_zarr(
             folder, mode="w", compute=False, consolidated=False, zarr_format=3, encoding=_encoding(plan)
         )
         root = Path(folder)
         files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    files["zarr.json"] = files.pop("zarr.json")
+    group = json.loads(files.pop("zarr.json"))
+    arrays = {key.rpartition("/")[0]: json.loads(body) for key, body in files.items() if key.endswith("/zarr.json")}
+    group["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    files["zarr.json"] = json.dumps(group, indent=2).encode()
     return files
 
 
@@ -165,7 +177,7 @@ def _encoding(plan: CubePlan) -> Mapping[str, Mapping[str, Any]]:
                     cname="zstd",
                     clevel=COMPRESSION_LEVEL,
                     shuffle="bitshuffle",
-                    blocksize=0,
+                    blocksize=BLOCK_BYTES,
                 ),
                 Crc32cCodec(),
             ],

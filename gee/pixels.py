@@ -3,73 +3,123 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from typing import Any
+import json
+import math
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from gee.errors import PermanentError, RequestTooLargeError
+from gee.errors import GeeError, PermanentError, RequestTooLargeError, TransientError
 from gee.grid import MAX_BANDS, MAX_REQUEST_BYTES, MAX_SIDE_PX, request_bytes
-from gee.retry import classify
+from gee.limiter import working
 from gee.session import Session
 from gee.types import Grid, Tile
-
-__all__ = ["FLOOR_PX", "classify", "decode_npy", "fetch_pixels"]
 
 FLOOR_PX = 32
 """A window of this side that is still too large for Earth Engine will not become possible by cutting it further."""
 _HEADER_BYTES = 2**16
 """More than any NPY header of `MAX_BANDS` bands with short names."""
 
+_NAMED = 5
+"""Assets that a message names."""
+_ASSET = re.compile(r'"((?:projects/[^"/]+/assets|[A-Z][A-Za-z0-9_-]*)(?:/[A-Za-z0-9_.-]+)+)"')
+"""An asset id as it stands in an expression: `COPERNICUS/S2_SR_HARMONIZED`, `projects/p/assets/x`."""
+
 Arrays = dict[str, npt.NDArray[Any]]
+Failure = TypeVar("Failure", bound=GeeError)
 
 
 def fetch_pixels(
     session: Session,
-    expression: dict[str, Any],
+    expression: dict[str, Any] | str,
     grid: Grid,
     bands: Mapping[str, npt.DTypeLike],
     *,
     floor_px: int = FLOOR_PX,
+    on_profile: Callable[[str], None] | None = None,
 ) -> Arrays:
     """The bands of a serialised image expression on `grid`: band name -> array (y, x), of the types given in `bands`.
 
-    A window above Earth Engine's limits is cut in four before it is asked for; one that Earth Engine calls too large
-    is cut after, again and again down to `floor_px`. What was learnt from one refusal holds for the rest of the window,
-    and no refused request is repeated. Masked pixels arrive as 0: an expression that needs to know them unmasks with
-    a value of its own.
+    An expression of which many windows are wanted is best given as JSON text, which saves writing it out again.
+    The requests are planned before the first is sent, so that each is within Earth Engine's limits; a window that Earth
+    Engine calls too large all the same is cut in four, again and again down to `floor_px`. What a refusal has taught
+    holds for the rest of this window and for all later ones of the same expression and session, and no refused request
+    is repeated. Masked pixels arrive as 0: an expression that needs to know them unmasks with a value of its own.
+    With `on_profile` every request is profiled and the id of its profile handed over.
 
     Raises `RequestTooLargeError` when even `floor_px` is too large, `TransientError` when the attempts are used up,
     `PermanentError` with Earth Engine's own words otherwise, also when the bands arrive in other types.
     """
     if not 1 <= len(bands) <= MAX_BANDS:
         raise PermanentError(f"{len(bands)} bands asked for: Earth Engine gives 1 to {MAX_BANDS} in a request")
-    whole: Arrays = {}
-    side = MAX_SIDE_PX
+    types = {name: np.dtype(asked) for name, asked in bands.items()}
+    pixel_bytes = request_bytes((1, 1), types.values())
+    asking = expression if isinstance(expression, str) else json.dumps(expression, separators=(",", ":"))
+    sides = _sides_of(session)
+    subject = (hash(asking), grid.crs, grid.transform[0], grid.transform[4], *types.items())
+    whole = {name: np.empty(grid.shape_yx, dtype) for name, dtype in types.items()}
     pending = [Tile(0, 0, 0, 0, grid.shape_yx)]
     while pending:
         tile = pending.pop()
-        if max(tile.shape_yx) > side or request_bytes(tile.shape_yx, bands.values()) > MAX_REQUEST_BYTES:
-            pending.extend(_quarters(tile))
+        cut = parts(tile, sides.get(subject), pixel_bytes)
+        if len(cut) > 1:
+            pending.extend(reversed(cut))
             continue
+        window = grid.window(tile)
         try:
-            part = _compute_pixels(session, expression, grid.window(tile), bands)
+            body = _compute_pixels(session, asking, window, types, on_profile)
         except RequestTooLargeError as error:
-            side = (max(tile.shape_yx) + 1) // 2
-            if side < floor_px:
-                raise RequestTooLargeError(f"a window of {tile.shape_yx} pixels is still too large: {error}") from error
-            pending.extend(_quarters(tile))
+            half = (max(tile.shape_yx) + 1) // 2
+            if half < floor_px:
+                raise _told(error, f"a window of {tile.shape_yx} pixels is still too large: {error}", window) from error
+            sides.learn(subject, half)
+            pending.append(tile)  # comes back as its parts
             continue
-        for name, values in part.items():
-            whole.setdefault(name, np.empty(grid.shape_yx, values.dtype))[tile.slices_yx] = values
+        except PermanentError as error:
+            raise _told(error, str(error), window, _assets(asking)) from error
+        except TransientError as error:
+            raise _told(error, str(error), window) from error
+        with working():
+            decode_npy(body, window.shape_yx, types, {name: values[tile.slices_yx] for name, values in whole.items()})
     return whole
 
 
-def decode_npy(body: bytes, shape_yx: tuple[int, int], bands: Mapping[str, npt.DTypeLike]) -> Arrays:
+def parts(
+    tile: Tile, side_px: int = MAX_SIDE_PX, pixel_bytes: int = 1, limit_bytes: int = MAX_REQUEST_BYTES
+) -> tuple[Tile, ...]:
+    """A tile cut evenly into the fewest rows and columns of which none is longer than `side_px` or weighs more than
+    `limit_bytes` at `pixel_bytes` a pixel; row by row. The tile itself when it needs no cut.
+    """
+    height, width = tile.shape_yx
+    rows, cols = math.ceil(height / side_px), math.ceil(width / side_px)
+    while (high := math.ceil(height / rows)) * (wide := math.ceil(width / cols)) * pixel_bytes > limit_bytes:
+        if high == wide == 1:
+            raise PermanentError(f"a single pixel weighs {pixel_bytes} bytes: Earth Engine gives {limit_bytes}")
+        rows, cols = (rows + 1, cols) if high >= wide else (rows, cols + 1)
+    if rows == cols == 1:
+        return (tile,)
+    tops = [height * row // rows for row in range(rows + 1)]
+    lefts = [width * col // cols for col in range(cols + 1)]
+    return tuple(
+        Tile(row, col, tile.y0 + tops[row], tile.x0 + lefts[col],
+             (tops[row + 1] - tops[row], lefts[col + 1] - lefts[col]))
+        for row in range(rows)
+        for col in range(cols)
+    )  # fmt: skip
+
+
+def decode_npy(
+    body: bytes, shape_yx: tuple[int, int], bands: Mapping[str, npt.DTypeLike], into: Arrays | None = None
+) -> Arrays:
     """The bands of a structured NPY body, checked against what was asked for. Nothing is ever unpickled.
 
-    Raises `PermanentError` when the body is not what was asked for.
+    With `into` the values are written to these arrays. Raises `PermanentError` when the body is not what was asked for.
     """
     dtype, offset = _header(body, shape_yx)
     came = {name: dtype[name] for name in dtype.names or ()}
@@ -79,7 +129,10 @@ def decode_npy(body: bytes, shape_yx: tuple[int, int], bands: Mapping[str, npt.D
     if len(body) != expected:
         raise PermanentError(f"the pixels should be {expected} bytes by their header but are {len(body)}")
     pixels = np.frombuffer(body, dtype, offset=offset).reshape(shape_yx)
-    return {name: np.ascontiguousarray(pixels[name]) for name in bands}
+    arrays = {name: np.empty(shape_yx, kind) for name, kind in came.items()} if into is None else into
+    for name in bands:
+        arrays[name][...] = pixels[name]
+    return arrays
 
 
 def _header(body: bytes, shape_yx: tuple[int, int]) -> tuple[np.dtype[Any], int]:
@@ -96,37 +149,77 @@ def _header(body: bytes, shape_yx: tuple[int, int]) -> tuple[np.dtype[Any], int]
 
 
 def _compute_pixels(
-    session: Session, expression: dict[str, Any], grid: Grid, bands: Mapping[str, npt.DTypeLike]
-) -> Arrays:
+    session: Session,
+    asking: str,
+    grid: Grid,
+    bands: Mapping[str, np.dtype[Any]],
+    on_profile: Callable[[str], None] | None,
+) -> bytes:
     a, b, c, d, e, f = grid.transform
     height, width = grid.shape_yx
-    request = {
-        "expression": expression,
-        "fileFormat": "NPY",
-        "bandIds": list(bands),
-        "grid": {
-            "dimensions": {"width": width, "height": height},
-            "affineTransform": {
-                "scaleX": a, "shearX": b, "translateX": c, "shearY": d, "scaleY": e, "translateY": f,
+    rest = json.dumps(
+        {
+            "fileFormat": "NPY",
+            "bandIds": list(bands),
+            "grid": {
+                "dimensions": {"width": width, "height": height},
+                "affineTransform": {
+                    "scaleX": a, "shearX": b, "translateX": c, "shearY": d, "scaleY": e, "translateY": f,
+                },
+                "crsCode": grid.crs,
             },
-            "crsCode": grid.crs,
-        },
-    }  # fmt: skip
-    smallest = height * width * sum(np.dtype(dtype).itemsize for dtype in bands.values())
-    body = session.fetch(
+        } | session.tagged
+    )  # fmt: skip
+    return session.fetch(
         "POST",
         f"{session.project_path}/image:computePixels",
-        request,
-        min_bytes=smallest,  # a shorter body was cut on the way: worth another attempt
+        f'{{"expression":{asking},{rest[1:]}'.encode(),
+        min_bytes=height * width * sum(dtype.itemsize for dtype in bands.values()),  # a shorter body was cut on the way
         max_bytes=MAX_REQUEST_BYTES + _HEADER_BYTES,
+        on_profile=on_profile,
     )
-    return decode_npy(body, grid.shape_yx, bands)
 
 
-def _quarters(tile: Tile) -> Iterator[Tile]:
-    height, width = tile.shape_yx
-    middle_y, middle_x = (height + 1) // 2, (width + 1) // 2
-    for row, (y, h) in enumerate(((0, middle_y), (middle_y, height - middle_y))):
-        for col, (x, w) in enumerate(((0, middle_x), (middle_x, width - middle_x))):
-            if h and w:
-                yield Tile(2 * tile.row + row, 2 * tile.col + col, tile.y0 + y, tile.x0 + x, (h, w))
+def _told(error: Failure, words: str, window: Grid, assets: tuple[str, ...] = ()) -> Failure:
+    """The same failure with the place that was asked for, and with the assets when Earth Engine names none of them."""
+    height, width = window.shape_yx
+    place = f"{width} x {height} pixels at {window.transform[2]:.10g}, {window.transform[5]:.10g} in {window.crs}"
+    if assets and not any(asset in words for asset in assets):
+        more = ", ..." if len(assets) > _NAMED else ""
+        place += f", computed from {', '.join(assets[:_NAMED])}{more}"
+    failure = type(error)(f"{words} ({place})")
+    failure.status = error.status
+    return failure
+
+
+def _assets(asking: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_ASSET.findall(asking)))
+
+
+class _Sides:
+    """The longest side that Earth Engine has not refused, by expression and bands: the last few of a session."""
+
+    _KEPT = 64
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sides: OrderedDict[object, int] = OrderedDict()
+
+    def get(self, subject: object) -> int:
+        with self._lock:
+            return self._sides.get(subject, MAX_SIDE_PX)
+
+    def learn(self, subject: object, side_px: int) -> None:
+        with self._lock:
+            self._sides[subject] = min(side_px, self._sides.pop(subject, MAX_SIDE_PX))
+            while len(self._sides) > self._KEPT:
+                self._sides.popitem(last=False)
+
+
+_SIDES: WeakKeyDictionary[Session, _Sides] = WeakKeyDictionary()
+_SIDES_LOCK = threading.Lock()
+
+
+def _sides_of(session: Session) -> _Sides:
+    with _SIDES_LOCK:
+        return _SIDES.setdefault(session, _Sides())

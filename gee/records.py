@@ -1,4 +1,7 @@
-"""What is written down when a tile has arrived, and when all have. Pure."""
+"""What is written down when a tile has arrived, and when all have. Pure.
+
+Every such document carries the crc32c of what it says: one with a flipped bit counts as damaged, never as true.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import google_crc32c
+
 from gee.errors import CubeError
 
 
@@ -15,10 +20,10 @@ from gee.errors import CubeError
 class StoredChunk:
     """One chunk as it was written."""
 
-    sha256: str
-    """Of the stored bytes."""
+    crc32c: str
+    """The checksum with which its bytes end, hexadecimal."""
     size: int
-    """Their number."""
+    """Number of its bytes, the checksum included."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class TileRecord:
 
     name: str
     """The tile."""
-    sha256: str
+    blake3: str
     """Of its values, whatever they are compressed with."""
     chunks: Mapping[str, StoredChunk]
     """Array name -> its chunk."""
@@ -37,20 +42,17 @@ class TileRecord:
     """How long the pull and the writing took."""
     plan_hash: str
     """The plan that it was pulled for."""
+    eecu_s: float | None = None
+    """What it cost, in EECU-seconds by Earth Engine's profile; None when it was not measured."""
 
     def to_json(self) -> bytes:
-        """As a JSON object."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+        """As a JSON object with a checksum."""
+        return with_checksum(asdict(self))
 
     @classmethod
     def from_json(cls, body: bytes) -> TileRecord:
-        """The inverse of `to_json`; raises `CubeError` when the bytes are no record."""
-        try:
-            value = json.loads(body)
-            chunks = {name: StoredChunk(**chunk) for name, chunk in value.pop("chunks").items()}
-            return cls(chunks=chunks, **value)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CubeError(f"not the record of a tile: {body[:80]!r} ({error})") from None
+        """The inverse of `to_json`; raises `CubeError` when the bytes are no record, or a damaged one."""
+        return _record(checked(body, "record of a tile"), body)
 
 
 @dataclass(frozen=True)
@@ -65,24 +67,53 @@ class Manifest:
     @property
     def cube_hash(self) -> str:
         """Sha256 over the plan and the values of every tile."""
-        lines = [self.plan_hash, *(f"{record.name} {record.sha256}" for record in self.records)]
+        lines = [self.plan_hash, *(f"{record.name} {record.blake3}" for record in self.records)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def to_json(self) -> bytes:
-        """As a JSON object."""
+        """As a JSON object with a checksum."""
         tiles: list[dict[str, Any]] = [asdict(record) for record in self.records]
-        value = {"plan_hash": self.plan_hash, "cube_hash": self.cube_hash, "tiles": tiles}
-        return json.dumps(value, indent=1, sort_keys=True).encode()
+        return with_checksum({"plan_hash": self.plan_hash, "cube_hash": self.cube_hash, "tiles": tiles})
 
     @classmethod
     def from_json(cls, body: bytes) -> Manifest:
         """The inverse of `to_json`; raises `CubeError` when the bytes are no manifest or it contradicts itself."""
+        value = checked(body, "manifest of a cube")
         try:
-            value = json.loads(body)
-            records = tuple(TileRecord.from_json(json.dumps(tile).encode()) for tile in value["tiles"])
+            records = tuple(_record(tile, body) for tile in value["tiles"])
             manifest, stated = cls(value["plan_hash"], records), value["cube_hash"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise CubeError(f"not the manifest of a cube: {body[:80]!r} ({error})") from None
         if manifest.cube_hash != stated:
             raise CubeError(f"the manifest contradicts itself: its tiles hash to {manifest.cube_hash}, not {stated}")
         return manifest
+
+
+def with_checksum(value: Mapping[str, Any]) -> bytes:
+    """A JSON object that carries the crc32c of its other members as `crc32c`."""
+    return json.dumps({**value, "crc32c": _crc32c(value)}, indent=1, sort_keys=True).encode()
+
+
+def checked(body: bytes, what: str) -> dict[str, Any]:
+    """The members of a JSON object written by `with_checksum`; raises `CubeError` that says what is damaged."""
+    try:
+        value = json.loads(body)
+        stated = value.pop("crc32c")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CubeError(f"not the {what}: {body[:80]!r} ({error})") from None
+    if stated != _crc32c(value):
+        raise CubeError(f"the {what} is damaged: its checksum is {_crc32c(value)}, not {stated}")
+    return dict(value)
+
+
+def _crc32c(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return f"{google_crc32c.value(text.encode()):08x}"
+
+
+def _record(value: Mapping[str, Any], body: bytes) -> TileRecord:
+    try:
+        chunks = {name: StoredChunk(**chunk) for name, chunk in value["chunks"].items()}
+        return TileRecord(**{**value, "chunks": chunks})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CubeError(f"not the record of a tile: {body[:80]!r} ({error})") from None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +12,23 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from gee.chunks import ARRAYS, DATE, OBSERVED, STACK, STACK_FILL, ArrayLayout, TileArrays, decode
-from gee.cube import load_plan, missing_tiles
-from gee.errors import CubeError
-from gee.layout import CubePlace, first_axis
+from gee.chunks import ARRAYS, DATE, OBSERVED, STACK, STACK_FILL, ArrayLayout, TileArrays, checksum, decode
+from gee.cube import damaged_metadata, load_plan, missing_tiles
+from gee.errors import CubeError, DamagedTileError
+from gee.layout import CubePlace, first_axis, tile_bytes, zarr_skeleton
 from gee.plan import CubePlan
-from gee.records import Manifest
+from gee.records import Manifest, TileRecord
 from gee.store import Store, open_store, storage_options
-from gee.types import Grid, Tile
+from gee.types import PHASES, Grid, Tile
 
-CACHED_BYTES = 128 * 2**20
-"""Decoded tiles kept at hand: a window with a halo meets up to nine tiles, and its neighbour meets them again."""
+CACHED_ROWS = 3
+"""Rows of decoded tiles kept at hand: windows with a halo, row by row, meet the tiles of three rows again and again."""
+CACHED_BYTES = 512 * 2**20
+"""But not more than this: beyond, tiles are decoded up to three times."""
 
 Window = tuple[slice, slice]
+Mend = Callable[[Tile], TileRecord]
+"""Pulls a tile again and writes it: `gee.cube.pull_tile` but for the tile."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,12 @@ class Block:
     """(phase, y, x): days since 1970-01-01, -1 where nothing clear was seen."""
 
 
-def open_cube(uri: str, endpoint: str = "") -> SceneCube:
+def open_cube(uri: str, endpoint: str = "", mend: Mend | None = None) -> SceneCube:
     """The complete cube at `uri`.
 
-    Raises `CubeError` when there is none, when it is incomplete (and says how many tiles are missing), or when its
-    manifest belongs to another plan.
+    With `mend` a tile that turns out to be damaged when it is read is pulled again on the spot. Raises `CubeError` when
+    there is no cube, when it is incomplete (and says how many tiles are missing), or when its manifest belongs to
+    another plan or is damaged.
     """
     plan, place = load_plan(uri, endpoint), CubePlace.of(uri)
     store = open_store(place.parent, endpoint)
@@ -57,13 +61,15 @@ def open_cube(uri: str, endpoint: str = "") -> SceneCube:
     recorded = [record.name for record in manifest.records]
     if manifest.plan_hash != plan.plan_hash or recorded != [tile.name for tile in plan.tiles]:
         raise CubeError(f"the manifest of {uri} belongs to another plan: delete the cube and pull it again")
-    return SceneCube(plan, manifest, store, place)
+    return SceneCube(plan, manifest, store, place, mend)
 
 
 class SceneCube:
     """A complete cube. Safe to read from many threads; on another machine or process it opens itself again."""
 
-    def __init__(self, plan: CubePlan, manifest: Manifest, store: Store, place: CubePlace) -> None:
+    def __init__(
+        self, plan: CubePlan, manifest: Manifest, store: Store, place: CubePlace, mend: Mend | None = None
+    ) -> None:
         """Use `open_cube`."""
         self.plan = plan
         self.cube_hash = manifest.cube_hash
@@ -72,6 +78,9 @@ class SceneCube:
         self._store, self._place = store, place
         self._cache: OrderedDict[str, TileArrays] = OrderedDict()
         self._lock = threading.Lock()
+        self._mend, self._mending = mend, threading.Lock()
+        across = -(-plan.grid.shape_yx[1] // plan.tile_px)
+        self._cached_bytes = min(CACHED_BYTES, CACHED_ROWS * (across + 1) * tile_bytes(plan))
 
     @property
     def uri(self) -> str:
@@ -92,36 +101,68 @@ class SceneCube:
         """A window of the cube (`slice(start, stop)` in pixels), all layers or those named.
 
         The window may cross tiles and reach beyond the grid; where no tile was pulled it is NaN, `OUTSIDE`, -1.
-        Each chunk is held to the hash in the manifest and to its own checksum. Raises `CubeError` that names the chunk
-        which is gone or damaged, or the layer which the cube does not have.
+        Each chunk is held to the checksum in the manifest and to its own. Raises `DamagedTileError` that names the
+        chunk which is gone or damaged, `CubeError` for a layer which the cube does not have.
         """
+        wanted = self._wanted(layers)
+        stored = self.read_stored(y, x, wanted)
+        physical = {name: self._physical(values, name) for name, values in zip(wanted, stored[STACK.name], strict=True)}
+        return Block(physical, stored[OBSERVED.name].copy(), stored[DATE.name].copy())
+
+    def read_stored(self, y: slice, x: slice, layers: Iterable[str] | None = None) -> TileArrays:
+        """The same window as it is stored: `stack` (layer, y, x) without scale and offset, `observed`, `date`.
+
+        Not to be written into: inside one tile these are views of what is kept at hand.
+        """
+        wanted = self._wanted(layers)
+        indices = [self.layer_names.index(name) for name in wanted]
+        chosen = slice(None) if wanted == self.layer_names else indices
+        shape = y.stop - y.start, x.stop - x.start
+        parts = list(self._meeting(y, x))
+        if len(parts) == 1 and _length(parts[0][1][0]) == shape[0] and _length(parts[0][1][1]) == shape[1]:
+            loaded, source = self._load(parts[0][0]), parts[0][2]
+            whole = {name: values[:, *source] for name, values in loaded.items()}
+            return {**whole, STACK.name: whole[STACK.name][chosen]}
+        covered = sum(_length(target[0]) * _length(target[1]) for _, target, _ in parts) == shape[0] * shape[1]
+        arrays: TileArrays = {}
+        for layout in ARRAYS:
+            size = len(wanted) if layout is STACK else len(PHASES), *shape
+            arrays[layout.name] = np.empty(size, layout.dtype) if covered else np.full(size, layout.fill, layout.dtype)
+        for tile, target, source in parts:
+            loaded = self._load(tile)
+            arrays[STACK.name][:, *target] = loaded[STACK.name][:, *source][chosen]
+            arrays[OBSERVED.name][:, *target] = loaded[OBSERVED.name][:, *source]
+            arrays[DATE.name][:, *target] = loaded[DATE.name][:, *source]
+        return arrays
+
+    def dataset(self) -> xr.Dataset:
+        """The same store through xarray, lazily, as anyone else would open it: crc32c is looked at, the manifest is not.
+
+        Raises `CubeError` that names a file of the metadata or the coordinates which is gone or changed: Zarr reads
+        missing coordinates as zeros, and metadata that others consolidated may hide arrays.
+        """
+        if changed := damaged_metadata(self.plan, zarr_skeleton(self.plan), self._store.endpoint):
+            raise CubeError(
+                f"{', '.join(changed)} of {self.uri} {'is' if len(changed) == 1 else 'are'} gone or changed: "
+                "run again to write the metadata anew"
+            )
+        options = storage_options(self.uri, self._store.endpoint) or None
+        opened: xr.Dataset = xr.open_zarr(self.uri, storage_options=options)
+        return opened
+
+    def _wanted(self, layers: Iterable[str] | None) -> tuple[str, ...]:
         wanted = self.layer_names if layers is None else tuple(layers)
         if unknown := sorted(set(wanted) - set(self.layer_names)):
             raise CubeError(f"{self.uri} has no layer {', '.join(unknown)}: it has {', '.join(self.layer_names)}")
-        shape = y.stop - y.start, x.stop - x.start
-        indices = [self.layer_names.index(name) for name in wanted]
-        stack = np.full((len(wanted), *shape), STACK_FILL, STACK.dtype)
-        observed = np.full((2, *shape), OBSERVED.fill, OBSERVED.dtype)
-        date = np.full((2, *shape), DATE.fill, DATE.dtype)
-        for tile, target, source in self._meeting(y, x):
-            arrays = self._load(tile)
-            stack[:, *target] = arrays[STACK.name][:, *source][indices]
-            observed[:, *target] = arrays[OBSERVED.name][:, *source]
-            date[:, *target] = arrays[DATE.name][:, *source]
-        physical = {name: self._physical(values, name) for name, values in zip(wanted, stack, strict=True)}
-        return Block(physical, observed, date)
-
-    def dataset(self) -> xr.Dataset:
-        """The same store through xarray, lazily, as anyone else would open it: no hash is looked at, crc32c is."""
-        options = storage_options(self.uri, self._store.endpoint) or None
-        opened: xr.Dataset = xr.open_zarr(self.uri, consolidated=False, storage_options=options)
-        return opened
+        return wanted
 
     def _physical(self, stored: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
         layer = self.plan.layers[self.layer_names.index(name)]
-        values = stored * np.float32(layer.scale) + np.float32(layer.offset)
+        values: npt.NDArray[np.float32] = np.multiply(stored, np.float32(layer.scale), dtype=np.float32)
+        if layer.offset:
+            values += np.float32(layer.offset)
         values[stored == STACK_FILL] = np.nan
-        return values.astype(np.float32, copy=False)
+        return values
 
     def _meeting(self, y: slice, x: slice) -> Iterator[tuple[Tile, Window, Window]]:
         """The pulled tiles under a window, where each goes in the window and which part of the tile that is."""
@@ -141,13 +182,36 @@ class SceneCube:
             if tile.name in self._cache:
                 self._cache.move_to_end(tile.name)
                 return self._cache[tile.name]
-        arrays = {layout.name: self._chunk(tile, layout) for layout in ARRAYS}
+        try:
+            arrays = self._tile(tile)
+        except DamagedTileError as error:
+            if self._mend is None:
+                raise
+            arrays = self._mended(tile, error)
         with self._lock:
             self._cache[tile.name] = arrays
-            size = sum(values.nbytes for values in arrays.values())
-            while len(self._cache) > 1 and len(self._cache) * size > CACHED_BYTES:
+            while len(self._cache) > 1 and len(self._cache) * tile_bytes(self.plan) > self._cached_bytes:
                 self._cache.popitem(last=False)
         return arrays
+
+    def _mended(self, tile: Tile, error: DamagedTileError) -> TileArrays:
+        """Pull a damaged tile again; it has to be what it was, or the cube is no longer the one that was sealed."""
+        assert self._mend is not None
+        with self._mending:
+            try:
+                return self._tile(tile)  # another thread has mended it meanwhile
+            except DamagedTileError:
+                record = self._mend(tile)
+        sealed = self._records[tile.name]
+        if (record.blake3, record.chunks) != (sealed.blake3, sealed.chunks):
+            raise CubeError(
+                f"{error}; Earth Engine's pixels or the program have changed since: the tile was pulled and is "
+                "another now, run again to seal the cube with it"
+            )
+        return self._tile(tile)
+
+    def _tile(self, tile: Tile) -> TileArrays:
+        return {layout.name: self._chunk(tile, layout) for layout in ARRAYS}
 
     def _chunk(self, tile: Tile, layout: ArrayLayout) -> npt.NDArray[Any]:
         key = self._place.chunk(layout, tile)
@@ -155,17 +219,25 @@ class SceneCube:
         try:
             body = self._store.read(key)
         except FileNotFoundError:
-            raise CubeError(f"{name} is gone: pull the tile again") from None
-        expected = self._records[tile.name].chunks[layout.name].sha256
-        if hashlib.sha256(body).hexdigest() != expected:
-            raise CubeError(f"{name} is damaged: its {len(body)} bytes have another hash than recorded; pull it again")
+            raise DamagedTileError(f"{name} is gone: pull the tile again", tile.name) from None
+        recorded = self._records[tile.name].chunks[layout.name]
+        if (checksum(body), len(body)) != (recorded.crc32c, recorded.size):
+            raise DamagedTileError(
+                f"{name} is damaged: {len(body)} bytes with checksum {checksum(body)} instead of {recorded.size} with "
+                f"{recorded.crc32c}; pull the tile again",
+                tile.name,
+            )
         try:
             return decode(body, layout, first_axis(layout, self.plan), self.plan.tile_px)
         except CubeError as error:
-            raise CubeError(f"{name} is damaged: {error}; pull the tile again") from None
+            raise DamagedTileError(f"{name} is damaged: {error}; pull the tile again", tile.name) from None
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        return open_cube, (self.uri, self._store.endpoint)
+    def __reduce__(self) -> tuple[Any, tuple[str, str, Mend | None]]:
+        return open_cube, (self.uri, self._store.endpoint, self._mend)
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
 
 
 def _overlap(window: slice, start: int, length: int) -> tuple[slice, slice]:

@@ -76,14 +76,32 @@ class Store:
             bodies[paths[path]] = bytes(body)
         return bodies
 
-    def write(self, key: str, body: bytes) -> None:
-        """Put an object there, all of it or none. Raises `StorageError`."""
+    def write(self, key: str, *parts: bytes) -> None:
+        """Put an object there, its parts one after the other, all of it or none. Raises `StorageError`."""
         try:
             with _named(self._uri(key)):
                 if self._local:
-                    _replace(Path(self._path(key)), body)
+                    _replace(Path(self._path(key)), parts)
                 else:
-                    self._fs.pipe_file(self._path(key), body)
+                    self._fs.pipe_file(self._path(key), b"".join(parts))
+        except FileNotFoundError as error:
+            raise StorageError(f"{self._uri(key)} cannot be written: its bucket does not exist") from error
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Put an object where none is: of several writers exactly one succeeds. False when there is one already.
+
+        A writer whose answer was lost on the way is told False too although its object is there: look at what it holds.
+        Raises `StorageError`.
+        """
+        try:
+            with _named(self._uri(key)):
+                if self._local:
+                    return _link(Path(self._path(key)), body)
+                try:
+                    self._fs.pipe_file(self._path(key), body, mode="create")  # sends ifGenerationMatch=0
+                except FileExistsError:
+                    return False
+                return True
         except FileNotFoundError as error:
             raise StorageError(f"{self._uri(key)} cannot be written: its bucket does not exist") from error
 
@@ -93,9 +111,12 @@ class Store:
             return bool(self._fs.isfile(self._path(key)))
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """The keys below `prefix` and their sizes in bytes."""
-        with _named(self._uri(prefix)):
-            found = self._fs.find(self._path(prefix), detail=True)
+        """The keys below `prefix` and their sizes in bytes; none there is no error. Raises `StorageError`."""
+        try:
+            with _named(self._uri(prefix)):
+                found = self._fs.find(self._path(prefix), detail=True)
+        except FileNotFoundError as error:
+            raise StorageError(f"{self._uri(prefix)} cannot be listed: its bucket does not exist") from error
         return {path[len(self._root) + 1 :]: int(info["size"]) for path, info in found.items()}
 
     def delete(self, key: str) -> None:
@@ -120,13 +141,40 @@ class Store:
         return Store, (self.uri, self.endpoint)
 
 
-def _replace(path: Path, body: bytes) -> None:
+def _replace(path: Path, parts: Sequence[bytes]) -> None:
     """Write beside and rename: a reader sees the old file or the new one, also after a kill in mid-write."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        beside.write_bytes(body)
+        _write(beside, parts)
         beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, parts: Sequence[bytes]) -> None:
+    try:
+        file = path.open("xb", buffering=0)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("xb", buffering=0)
+    with file:
+        for part in parts:
+            left = memoryview(part)
+            while left:
+                left = left[file.write(left) :]
+
+
+def _link(path: Path, body: bytes) -> bool:
+    """Write beside and link: the name appears with all its bytes, or is somebody else's."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        _write(beside, (body,))
+        try:
+            path.hardlink_to(beside)
+        except FileExistsError:
+            return False
+        return True
     finally:
         beside.unlink(missing_ok=True)
 

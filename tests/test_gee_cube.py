@@ -26,6 +26,7 @@ from gee.cube import create_cube, damaged_tiles, load_plan, missing_tiles, pull_
 from gee.errors import CubeError, PermanentError, StorageError
 from gee.grid import geometry_mask
 from gee.plan import CubePlan
+from gee.records import TileRecord, with_checksum
 from gee.scenecube import Block, SceneCube, open_cube
 from gee.session import Session, SessionConfig, connect
 from gee.types import Observed, Tile
@@ -150,7 +151,7 @@ def test_an_unknown_layer_is_named(cube: SceneCube) -> None:
 
 
 def test_anyone_can_read_it_with_xarray(cube: SceneCube) -> None:
-    with xr.open_zarr(cube.uri, consolidated=False) as plain:
+    with xr.open_zarr(cube.uri) as plain:
         assert plain["band"].values.tolist() == list(cube.layer_names)
         assert plain["phase"].values.tolist() == ["pre", "post"]
         physical = plain["stack"] * plain["scale"] + plain["offset"]
@@ -255,17 +256,76 @@ def test_plain_zarr_refuses_a_flipped_bit_too(cube: SceneCube) -> None:
     path = Path(cube.uri, "stack", "c", "0", "0", "0")
     body = path.read_bytes()
     path.write_bytes(body[:-60] + bytes([body[-60] ^ 1]) + body[-59:])
-    with xr.open_zarr(cube.uri, consolidated=False) as plain, pytest.raises(ValueError, match=r"(?i)checksum"):
+    with xr.open_zarr(cube.uri) as plain, pytest.raises(ValueError, match=r"(?i)checksum"):
         plain["stack"][:, :10, :10].load()
 
 
 def test_a_manifest_that_was_tampered_with_is_refused(cube: SceneCube) -> None:
     path = Path(cube.uri).parent / "cube.manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["tiles"][0]["sha256"] = "0" * 64
-    path.write_text(json.dumps(manifest))
+    del manifest["crc32c"]
+    manifest["tiles"][0]["blake3"] = "0" * 64
+    path.write_bytes(with_checksum(manifest))
     with pytest.raises(CubeError, match="contradicts itself"):
         open_cube(cube.uri)
+    assert seal_cube(cube.plan) == cube.cube_hash
+    open_cube(cube.uri)
+
+
+@pytest.mark.parametrize("name", ["cube.plan.json", "cube.manifest.json", "cube.tiles/0000-0001.json"])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_in_what_is_written_down_never_passes(cube: SceneCube, name: str, data: st.DataObject) -> None:
+    path = Path(cube.uri).parent / name
+    body = path.read_bytes()
+    place = data.draw(st.integers(0, len(body) - 1))
+    flipped = body[:place] + bytes([body[place] ^ 1 << data.draw(st.integers(0, 7))]) + body[place + 1 :]
+    path.write_bytes(flipped)
+    try:
+        if name == "cube.tiles/0000-0001.json":
+            missing = [tile.name for tile in missing_tiles(cube.plan)]
+            assert missing == ["0000-0001"] or TileRecord.from_json(flipped) == TileRecord.from_json(body)
+        elif name == "cube.plan.json":
+            assert _refused(load_plan, cube.uri) or load_plan(cube.uri) == cube.plan
+        else:
+            assert _refused(open_cube, cube.uri) or open_cube(cube.uri)._records == cube._records
+    finally:
+        path.write_bytes(body)
+
+
+def _refused(read: Any, uri: str) -> bool:
+    try:
+        read(uri)
+    except CubeError:
+        return True
+    return False
+
+
+def test_metadata_and_coordinates_that_are_gone_or_changed_are_named_and_written_again(cube: SceneCube) -> None:
+    root = Path(cube.uri)
+    (root / "x" / "c" / "0").unlink()
+    (root / "stack" / "zarr.json").write_bytes((root / "stack" / "zarr.json").read_bytes().replace(b"zstd", b"zst4"))
+    (root.parent / "cube.plan.json").write_bytes(b"{")
+    with pytest.raises(CubeError, match=r"stack/zarr\.json, x/c/0 of .* are gone or changed"):
+        cube.dataset()
+    assert create_cube(cube.plan), "the plan itself was damaged"
+    assert not create_cube(cube.plan)
+    assert missing_tiles(cube.plan) == ()
+    with cube.dataset() as plain:
+        assert float(plain["x"][0]) == 500_005.0
+
+
+def test_consolidated_metadata_of_others_hides_nothing(cube: SceneCube) -> None:
+    root = Path(cube.uri) / "zarr.json"
+    group = json.loads(root.read_text())
+    group["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": {}}
+    root.write_text(json.dumps(group))
+    assert_block(open_cube(cube.uri).read_tile(*EVERYTHING), cube.plan, *EVERYTHING)
+    with pytest.raises(CubeError, match=r"zarr\.json of .* is gone or changed"):
+        cube.dataset()
+    create_cube(cube.plan)
+    with xr.open_zarr(cube.uri) as plain:
+        assert set(plain.data_vars) == {"stack", "observed", "date"}
 
 
 def test_another_plan_does_not_write_into_a_cube(earth: tuple[PixelServer, Session], tmp_path: Path) -> None:

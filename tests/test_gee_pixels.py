@@ -21,10 +21,10 @@ from fakes.servers import serve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gee.errors import GeeError, PermanentError, RequestTooLargeError, TransientError
+from gee.errors import BusyError, GeeError, PermanentError, RequestTooLargeError, TransientError
 from gee.grid import MAX_REQUEST_BYTES
-from gee.pixels import classify, decode_npy, fetch_pixels
-from gee.retry import pause_s, retry_after_s
+from gee.pixels import decode_npy, fetch_pixels
+from gee.retry import classify, pause_s, retry_after_s
 from gee.session import Session, SessionConfig, connect
 from gee.types import Grid
 
@@ -257,16 +257,16 @@ def test_a_session_travels_to_another_process_as_its_settings() -> None:
 @pytest.mark.parametrize(
     ("status", "message", "kind"),
     [
-        (429, "", TransientError),
+        (429, "", BusyError),
         (500, "An internal error has occurred", TransientError),
         (503, "User memory limit exceeded.", RequestTooLargeError),
-        (400, "Too many concurrent aggregations.", TransientError),
-        (403, "Rate Limit Exceeded", TransientError),
+        (400, "Too many concurrent aggregations.", BusyError),
+        (403, "Rate Limit Exceeded", BusyError),
         (400, "Computation timed out.", RequestTooLargeError),
         (400, "Pixel grid dimensions (40000x1) must be less than or equal to 32768.", RequestTooLargeError),
         (400, "Reprojection output too large (13041x8901 pixels).", RequestTooLargeError),
         (400, "Output of image computation is too large (20 bands for 12582912 pixels).", RequestTooLargeError),
-        (400, "Earth Engine capacity exceeded.", TransientError),
+        (400, "Earth Engine capacity exceeded.", BusyError),
         (413, "", RequestTooLargeError),
         (400, "Image.select: Pattern 'B9' did not match any bands.", PermanentError),
         (400, "Reducer.percentile: percentiles must be less than 100", PermanentError),

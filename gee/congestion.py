@@ -1,0 +1,161 @@
+"""How many requests may be in flight, learnt from those that the service refuses. Pure: time is given, nothing waits.
+
+A service refuses for two reasons that look alike. Its places are taken: then fewer in flight are refused less, and all
+that is served is served anyway. Or it refuses a share of everything (another user's load, a storm of its own): then fewer
+in flight are only fewer served, and halving at each refusal, as TCP does, ends at nothing. So a refusal lowers the limit
+to what was in flight beside it, which is what the service had room for, and the next requests are a trial: only if they
+are refused at most half as often does the lower limit stand. Otherwise it was not the load, and the old limit returns.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+TOLERATED = 0.05
+"""A smaller share of refusals costs less than a place left empty would."""
+CONCLUSIVE = 8
+"""A trial is judged after as many answers as would have held so many refusals before, by their share."""
+TRIAL_AGAIN_S = 60.0
+"""After so long, refusals that were not for load are tried again, for the reason may have changed; then after twice that."""
+
+BURST_S = 0.1
+"""So many seconds' worth of requests may go at once after a pause."""
+
+
+@dataclass
+class Tally:
+    """What became of the requests that began under one limit."""
+
+    begun: int = 0
+    """Sent."""
+    served: int = 0
+    """Of these, let in."""
+    refused: int = 0
+    """Of these, turned away."""
+
+    @property
+    def answers(self) -> int:
+        """Those of which it is known."""
+        return self.served + self.refused
+
+    @property
+    def share(self) -> float:
+        """The refused part of all that were sent: refusals come at once and would outnumber what is still computed."""
+        return self.refused / self.begun if self.begun else 0.0
+
+
+class AdaptiveLimit:
+    """The limit of one process. Ask `limit` before every request, tell it of each that begins and is answered.
+
+    Every request carries the era in which it began: what it tells of is the limit of that time, not of now.
+    """
+
+    def __init__(self) -> None:
+        self.limit = math.inf
+        """At most so many in flight; infinite until something was refused."""
+        self.era = 0
+        """Changes with the limit."""
+        self._tally = Tally()
+        """Of the limit now in force outside a trial."""
+        self._trial: Tally | None = None
+        self._limit_before = math.inf
+        self._cut_era = 0
+        self._trial_era = 0
+        self._step = 1
+        self._tolerated = TOLERATED
+        self._trial_again_s = -math.inf
+        self._trust_s = TRIAL_AGAIN_S
+
+    def begun(self) -> int:
+        """A request is sent now; returns its era."""
+        (self._tally if self._trial is None else self._trial).begun += 1
+        return self.era
+
+    def answered(self, era: int, *, refused: bool, others: int, now_s: float) -> None:
+        """A request that began in `era` was let in or refused, while `others` were in flight."""
+        if self._trial is None:
+            if era >= self._trial_era:
+                self._steady(_added(self._tally, refused), refused, others, now_s)
+        elif era < self._cut_era:
+            _added(self._tally, refused)
+            if refused and others < self.limit:
+                self._lower(others)
+        elif era >= self._trial_era:
+            self._judge(_added(self._trial, refused), now_s)
+
+    def _steady(self, tally: Tally, refused: bool, others: int, now_s: float) -> None:
+        bearable = self._tolerated if now_s < self._trial_again_s else TOLERATED
+        if refused and others and tally.refused > _at_most(bearable, tally.begun):
+            self._limit_before, self._cut_era = self.limit, self.era + 1
+            self._lower(others)
+        elif tally.answers >= max(CONCLUSIVE / bearable if tally.refused else 0.0, 2 * min(self.limit, 100)):
+            raised = self.limit + self._step if tally.share <= bearable else self.limit
+            self._step *= 2
+            self._begin(raised)
+
+    def _lower(self, others: int) -> None:
+        self.limit = max(1, min(self.limit, others))
+        self._begin_era()
+        self._trial, self._step = Tally(), 1
+
+    def _judge(self, trial: Tally, now_s: float) -> None:
+        before = self._tally.share
+        enough = max(math.ceil(2 * CONCLUSIVE / before), self.limit)
+        if trial.refused > max(TOLERATED, before / 2) * max(enough, trial.begun):  # whatever the others will say
+            self._tolerated, self._trial_again_s = min(1.0, 1.5 * before), now_s + self._trust_s
+            self._trust_s *= 2.0
+            self._begin(self._limit_before)
+        elif trial.answers >= enough:
+            self._trust_s = TRIAL_AGAIN_S
+            self._begin(self.limit)
+
+    def _begin(self, limit: float) -> None:
+        self.limit, self._trial, self._tally = limit, None, Tally()
+        self._begin_era()
+
+    def _begin_era(self) -> None:
+        self.era += 1
+        self._trial_era = self.era
+
+
+def _at_most(share: float, begun: int) -> float:
+    """Refusals that a share explains: two standard deviations more than the mean, and two more."""
+    return share * begun + 2.0 * math.sqrt(begun * share * (1.0 - share)) + 2.0
+
+
+def _added(tally: Tally, refused: bool) -> Tally:
+    if refused:
+        tally.refused += 1
+    else:
+        tally.served += 1
+    return tally
+
+
+def pause_s(streak: int, present: int, moment_s: float) -> float:
+    """How long who was just refused should wait, before jitter: `moment_s`, doubled for every quarter of those present
+    that was refused since anybody got through.
+
+    That one request is refused three times running is chance where half of all are; that all are is not.
+    """
+    return moment_s * math.exp2(min(4.0 * streak / max(4, present), 60.0))
+
+
+class TokenBucket:
+    """Requests per second: one every 1 / rate seconds, and after a pause the few of `BURST_S` at once."""
+
+    def __init__(self) -> None:
+        self._tokens = math.inf
+        self._filled_s = 0.0
+
+    def wait_s(self, now_s: float, per_s: float) -> float:
+        """Seconds until the next token at this rate, which may be another each time; 0 when there is one."""
+        self._tokens = min(max(1.0, per_s * BURST_S), self._tokens + (now_s - self._filled_s) * per_s)
+        self._filled_s = now_s
+        if self._tokens >= 1.0:
+            return 0.0
+        return (1.0 - self._tokens) / per_s if per_s > 0.0 else math.inf
+
+    def take(self) -> None:
+        """Use the token that `wait_s` said is there."""
+        self._tokens -= 1.0

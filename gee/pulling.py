@@ -1,0 +1,90 @@
+"""Pulls what a cube lacks: a pilot that tells the cost, the bulk within the budget, what is damaged, and the seal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
+
+from gee.budget import Account, Budget, Job
+from gee.cube import create_cube, damaged_tiles, load_plan, pull_tile, seal_cube, survey
+from gee.errors import CubeError
+from gee.plan import CubePlan
+from gee.records import TileRecord
+from gee.session import Session, SessionConfig
+from gee.types import Tile
+
+Work = Callable[[Job], TileRecord]
+Spread = Callable[[Work, Iterable[Job]], Iterator[TileRecord]]
+"""Applies the work to all jobs, side by side where it can, and gives the records as they come. It takes a job only when
+there is room for it: the budget is looked at then."""
+Told = Callable[[int, int, TileRecord], None]
+"""Tiles that are there, tiles of the cube, and the one that has just arrived."""
+
+
+def one_by_one(work: Work, jobs: Iterable[Job]) -> Iterator[TileRecord]:
+    """The plainest `Spread`."""
+    return map(work, jobs)
+
+
+def pull_cube(
+    plan: CubePlan,
+    session: Session | SessionConfig,
+    endpoint: str = "",
+    *,
+    budget: Budget | None = None,
+    spread: Spread = one_by_one,
+    told: Told | None = None,
+) -> str:
+    """Pull the tiles that are missing or of another size than recorded, seal the cube, and return its hash.
+
+    With a budget a few tiles are pulled first; `BudgetError` is raised before the others when the whole would cost too
+    much by them, and later when it turns out to. What was pulled stays, and counts when it is gone on with.
+    Raises also what `create_cube`, `pull_tile` and `seal_cube` raise.
+    """
+    create_cube(plan, endpoint)
+    records, missing = survey(plan, endpoint)
+    account = Account(plan, budget or Budget(), records.values())
+    done = len(plan.tiles) - len(missing)
+    config = session if isinstance(session, SessionConfig) else session.config
+    work = partial(_pull, plan.uri, plan.plan_hash, config, endpoint)
+
+    def arrived(record: TileRecord) -> None:
+        nonlocal done
+        done += 1
+        account.add(record)
+        if told is not None:
+            told(done, len(plan.tiles), record)
+
+    for record in spread(work, account.pilot(missing)):
+        arrived(record)
+    while done < len(plan.tiles):  # more than once when tiles that were under way cost less than feared
+        account.check()
+        for record in spread(work, account.bulk(missing)):
+            arrived(record)
+    return seal_cube(plan, endpoint)
+
+
+def repair_cube(plan: CubePlan, session: Session | SessionConfig, endpoint: str = "") -> tuple[Tile, ...]:
+    """Read every byte of a cube, pull again the tiles that are gone or damaged, and seal it; returns those tiles.
+
+    Raises what `pull_tile` and `seal_cube` raise.
+    """
+    create_cube(plan, endpoint)
+    damaged = damaged_tiles(plan, endpoint)
+    for tile in damaged:
+        pull_tile(plan, session, tile, endpoint)
+    seal_cube(plan, endpoint)
+    return damaged
+
+
+def _pull(uri: str, plan_hash: str, config: SessionConfig, endpoint: str, job: Job) -> TileRecord:
+    return pull_tile(_plan(uri, plan_hash, endpoint), config, job.tile, endpoint, profiled=job.profiled)
+
+
+@lru_cache(maxsize=4)
+def _plan(uri: str, plan_hash: str, endpoint: str) -> CubePlan:
+    """The plan as the store has it, read once a process: it is far larger than what else a worker is told."""
+    plan = load_plan(uri, endpoint)
+    if plan.plan_hash != plan_hash:
+        raise CubeError(f"{uri} holds the cube of another plan by now: take another address")
+    return plan
