@@ -150,6 +150,19 @@ def map_raster(
 
 
 @app.command()
+def tidy(event_id: EventId, data: Data = None) -> None:
+    """Remove from Earth Engine what runs of an event have left that were never published.
+
+    Published versions, and what was written in the last hours (`earthengine.orphan_hours`), are never touched.
+    """
+    from flows.run import tidy_event
+    from flows.services import services
+
+    with services(_settings(), data, prefect=False) as settings:
+        tidy_event(event_id, settings)
+
+
+@app.command()
 def models() -> None:
     """List the networks that can map, the bands each needs and how it scored."""
     from flows.run import show_models

@@ -34,6 +34,12 @@ CATALOG_NAME = "catalog.json"
 FACTS = "facts.json"
 """File name of what the report and the item say, as JSON."""
 
+ALIGNMENT = "alignment.json"
+"""File name of how the image before lies to the one after, measured once in a run."""
+
+TABLES = "landslides"
+"""Name of an event's folder of tables in Earth Engine."""
+
 KEY_LENGTH = 16
 """Hexadecimal digits of a run key or a digest: 64 bits."""
 
@@ -215,6 +221,11 @@ def version_name(version: int) -> str:
     return f"v{version:04d}"
 
 
-def asset_folder(project: str, root: str, event_id: str, run_key: str) -> str:
-    """The Earth Engine folder of one run's assets; a version's number is not known before it is visible."""
-    return f"projects/{project}/assets/{root.strip('/')}/{event_id}/{run_key}"
+def asset_folder(project: str, root: str, event_id: str) -> str:
+    """The Earth Engine folder of an event."""
+    return f"projects/{project}/assets/{root.strip('/')}/{event_id}"
+
+
+def asset_label(run_key: str, digest: str) -> str:
+    """The last part of the names of a run's Earth Engine assets; a version's number is not known before it is visible."""
+    return f"{run_key}_{digest}"

@@ -14,22 +14,15 @@ from rasterio.warp import transform_geom
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
+from flows.alignment import AlignedScene, measure_alignment
 from flows.copies import publish_to_folder, require_free_folder
 from flows.facts import EventFacts, Imagery, Provenance, ReportFacts, coverage, inventory_facts, landslides_of
 from flows.layout import FACTS, short_hash
-from flows.mapping import (
-    CodeArray,
-    DayArray,
-    FloatArray,
-    make_inventory,
-    write_layers,
-    write_mask,
-    write_observed,
-    write_probability,
-)
+from flows.mapping import make_inventory, write_layers, write_mask, write_observed, write_probability
 from flows.planning import code_version
 from flows.product_set import sha256_of
 from flows.run import say, show_result, shown_progress
+from flows.scene import CodeArray, DayArray, FloatArray
 from flows.scratch import scratch_folder
 from flows.settings import Settings
 from flows.telling import trained_on_simulated, write_pages
@@ -91,19 +84,22 @@ def map_raster_pair(
     """
     require_free_folder(out)
     with open_pair([pre], [post], dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
-        scene = PairScene(pair)
-        model = load_model(choose_model(scene.layer_names) if weights == "auto" else weights)
+        plain = PairScene(pair)
+        model = load_model(choose_model(plain.layer_names) if weights == "auto" else weights)
         wanted = band_set(model.band_set)
         inputs = {"pre": sha256_of(pre), "post": sha256_of(post), "dem": sha256_of(dem)}
         read = {
             "bands": None if bands is None else list(bands),
             "scale": scale,
+            "alignment": settings.alignment.model_dump(mode="json"),
             **settings.model.model_dump(mode="json"),
         }
         identity = {"inputs": inputs, "read": read, "weights": model.weights_hash, "code": code_version(), "name": name}
         run_key = short_hash(identity)
-        say(f"{model.name} on {scene.grid.shape_yx[1]} x {scene.grid.shape_yx[0]} pixels of {scene.grid.pixel_m:g} m")
-        with scratch_folder(settings.work, scene.grid.shape_yx) as folder, shown_progress():
+        say(f"{model.name} on {plain.grid.shape_yx[1]} x {plain.grid.shape_yx[0]} pixels of {plain.grid.pixel_m:g} m")
+        with scratch_folder(settings.work, plain.grid.shape_yx) as folder, shown_progress():
+            alignment = measure_alignment(plain, settings.alignment)
+            scene = AlignedScene(plain, alignment)
             write_probability(scene, model, folder / "probability.tif", settings.model)
             sides = write_observed(scene, wanted, folder / "probability.tif", folder / "observed.tif", folder)
             inventory = make_inventory(sides, scene.grid, model, settings.model, event_id=name, run_key=run_key)
@@ -120,6 +116,7 @@ def map_raster_pair(
                 provenance=_provenance(model, run_key, inputs, dem, settings),
                 created=dt.datetime.now(dt.UTC).replace(microsecond=0),
                 notes=(pair.note,) if pair.note else (),
+                alignment=alignment,
             )
             write_pages(facts, scene, inventory, folder)
             (folder / FACTS).write_text(facts.to_json())
@@ -131,14 +128,14 @@ def map_raster_pair(
 def _provenance(
     model: LandslideModel, run_key: str, inputs: Mapping[str, str], dem: Path, settings: Settings
 ) -> Provenance:
-    changing = settings.model_dump(mode="json", include={"model"})
+    changing = settings.model_dump(mode="json", include={"alignment", "model"})
     changing["model"]["weights"] = model.name  # never the path of a user's file
     return Provenance(
         run_key=run_key, code_version=code_version(), model=model.name, band_set=model.band_set,
         weights_hash=model.weights_hash, threshold=model.threshold,
         cube_hash=hashlib.sha256("".join(inputs.values()).encode()).hexdigest(), dem=dem.name, mask_rule="",
         area_reason="the extent of the rasters", settings_hash=short_hash(changing),
-        settings={f"model.{key}": str(value) for key, value in changing["model"].items()},
+        settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
         trained_on_simulated=trained_on_simulated(model),
     )  # fmt: skip
 

@@ -54,6 +54,11 @@ class Publication:
     published: dt.datetime
     """When it became visible, UTC."""
 
+    @property
+    def digest(self) -> str:
+        """Short hash of the products' checksums: which of several attempts at the run became visible."""
+        return self.item_uri.split("/")[-2]
+
 
 @dataclass(frozen=True)
 class UploadedRun:

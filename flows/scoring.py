@@ -15,7 +15,8 @@ from rasterio.windows import Window
 
 from flows.errors import FlowError
 from flows.facts import Scores
-from flows.mapping import Scene, Sides, inventory_mask, windows
+from flows.mapping import Sides, inventory_mask, windows
+from flows.scene import Scene
 from gee.types import Grid, Observed
 from modeling.baseline import load_baseline
 from modeling.metrics import confusion, object_scores

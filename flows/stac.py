@@ -21,9 +21,10 @@ from pystac.errors import STACError
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from flows.alignment import Alignment
 from flows.errors import PublicationError
 from flows.facts import Imagery, ReportFacts
-from flows.layout import PRODUCTS
+from flows.layout import PRODUCTS, TABLES, asset_label
 from gee.types import OBSERVED_LABELS, Grid
 
 LICENCE = "other"
@@ -87,7 +88,7 @@ def make_item(
         datetime=None,
         start_datetime=start,
         end_datetime=end,
-        properties={**_common(facts, grid), **_projection(grid), **_results(facts), **_provenance(facts)},
+        properties={**_common(facts, grid), **_projection(grid), **_results(facts, digest), **_provenance(facts)},
     )
     for key, file in assets.items():
         item.add_asset(key, _asset(key, file, grid))
@@ -167,7 +168,7 @@ def _projection(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _results(facts: ReportFacts) -> dict[str, Any]:
+def _results(facts: ReportFacts, digest: str) -> dict[str, Any]:
     event, coverage, inventory = facts.event, facts.coverage, facts.inventory
     return {
         "quakeslide:simulated": event.simulated,
@@ -182,8 +183,15 @@ def _results(facts: ReportFacts) -> dict[str, Any]:
         "quakeslide:landslide_count": inventory.count,
         "quakeslide:landslide_area_m2": inventory.total_area_m2,
         "quakeslide:scores": {s.name: {"pixel": dict(s.pixel), "objects": dict(s.objects)} for s in facts.scores},
-        "quakeslide:earth_engine_assets": dict(facts.earth_engine_assets),
+        "quakeslide:earth_engine_assets": _earth_engine(facts, digest),
     }
+
+
+def _earth_engine(facts: ReportFacts, digest: str) -> dict[str, str]:
+    """The assets of exactly these products, by what they are; without landslides there is no table."""
+    label = asset_label(facts.provenance.run_key, digest)
+    held = {name: f"{container}/{label}" for name, container in facts.earth_engine_assets.items()}
+    return held if facts.inventory.count else {name: asset for name, asset in held.items() if name != TABLES}
 
 
 def _provenance(facts: ReportFacts) -> dict[str, Any]:
@@ -198,6 +206,7 @@ def _provenance(facts: ReportFacts) -> dict[str, Any]:
         "quakeslide:scenes_pre": _scenes(facts.phase("pre")),
         "quakeslide:scenes_post": _scenes(facts.phase("post")),
         "quakeslide:dates_assumed": any(imagery.dates_assumed for imagery in facts.imagery),
+        "quakeslide:alignment": _alignment(facts.alignment),
         "quakeslide:mask_rule": source.mask_rule,
         "quakeslide:dem": source.dem,
         "quakeslide:cube_hash": source.cube_hash,
@@ -210,6 +219,25 @@ def _provenance(facts: ReportFacts) -> dict[str, Any]:
         "quakeslide:settings_hash": source.settings_hash,
         "quakeslide:settings": dict(source.settings),
         "quakeslide:attribution": list(source.attribution),
+    }
+
+
+def _alignment(alignment: Alignment | None) -> dict[str, Any] | None:
+    """How the image before lay to the one after, and what was done; shifts and standard errors are (y, x) in pixels."""
+    if alignment is None:
+        return None
+    shift, match = alignment.shift, alignment.radiometry
+    return {
+        "measured": shift.measured,
+        "why": shift.why,
+        "east_m": alignment.east_m if shift.measured else None,
+        "north_m": alignment.north_m if shift.measured else None,
+        "shift_px": [shift.dy_px, shift.dx_px] if shift.measured else None,
+        "error_px": [shift.dy_error_px, shift.dx_error_px] if shift.measured else None,
+        "windows": shift.windows,
+        "ground": alignment.ground,
+        "corrected": alignment.corrected,
+        "radiometry": match.method if match and match.bands else "none",
     }
 
 

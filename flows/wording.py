@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from flows.alignment import Alignment
 from flows.facts import Coverage, Imagery, ReportFacts
 from gee.types import Observed
 
@@ -93,6 +94,27 @@ def caveats(facts: ReportFacts) -> tuple[Caveat, ...]:
     found.append(Caveat("Not every change is the earthquake's", _OTHER_CHANGE.format(gap=_gap(facts))))
     found.extend(Caveat("Note", note) for note in facts.notes)
     return tuple(found)
+
+
+def alignment(facts: ReportFacts) -> str:
+    """How well the images lie on each other, in a sentence; empty when nobody looked."""
+    aligned = facts.alignment
+    if aligned is None:
+        return ""
+    shift = aligned.shift
+    if not shift.measured:
+        return f"How well the images before and after lie on each other could not be measured: {shift.why}."
+    metres = shift.length_px * aligned.pixel_m
+    if aligned.corrected:
+        return f"The image before lay {metres:.1f} m from the one after ({_towards(aligned)}); that was corrected."
+    return f"The images before and after lie on each other to {metres:.1f} m; nothing was moved."
+
+
+def _towards(aligned: Alignment) -> str:
+    north, east = aligned.north_m, aligned.east_m
+    return (
+        f"{abs(north):.1f} m {'north' if north >= 0 else 'south'}, {abs(east):.1f} m {'east' if east >= 0 else 'west'}"
+    )
 
 
 _GENERAL: tuple[tuple[Callable[[ReportFacts], bool], Caveat], ...] = (

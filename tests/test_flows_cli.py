@@ -93,7 +93,7 @@ def bounds_of(quake: SmallQuake, inset_m: float = 600) -> tuple[float, ...]:
     return tuple(transform_bounds(quake.region.crs, "EPSG:4326", *box.bounds))
 
 
-COMMANDS = [[], ["demo"], ["map"], ["plan"], ["map-raster"], ["models"], ["doctor"], ["local"], ["local", "up"]]
+COMMANDS = [[], ["demo"], ["map"], ["plan"], ["map-raster"], ["tidy"], ["models"], ["doctor"], ["local"], ["local", "up"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -183,14 +183,22 @@ def test_the_map_is_scored_beside_the_threshold(mapped: Mapped) -> None:
 
 
 def test_the_results_are_earth_engine_assets(mapped: Mapped) -> None:
-    names = mapped.facts.earth_engine_assets
+    names = earth_engine_assets(mapped.folder)
     with connected(load_settings()) as session:
         count = session.compute(ee.FeatureCollection(names["landslides"]).size())
         bands = {
             name: session.compute(ee.Image(names[name]).bandNames()) for name in ("probability", "mask", "observed")
         }
+        published = ee.ImageCollection(mapped.facts.earth_engine_assets["mask"]).filter(ee.Filter.eq("version", 1))
+        assert session.compute(published.aggregate_array("run_key")) == [mapped.publication.run_key]
     assert count == mapped.facts.inventory.count
     assert bands == {name: [name] for name in bands}
+
+
+def earth_engine_assets(folder: Path) -> dict[str, str]:
+    """What the STAC item of a version says."""
+    held: dict[str, str] = pystac.Item.from_file(str(folder / ITEM_NAME)).properties["quakeslide:earth_engine_assets"]
+    return held
 
 
 def test_prefect_shows_plan_progress_and_result(mapped: Mapped) -> None:
@@ -240,8 +248,10 @@ def test_an_empty_result_is_published_with_complete_layers(
     facts = ReportFacts.from_json((folder / FACTS).read_text())
     assert facts.inventory.count == 0
     assert pystac.Item.from_file(str(folder / ITEM_NAME)).validate()
+    assert set(earth_engine_assets(folder)) == {"probability", "mask", "observed"}, "nothing found makes no table"
     with connected(load_settings()) as session:
-        assert session.compute(ee.FeatureCollection(facts.earth_engine_assets["landslides"]).size()) == 0
+        versions = ee.ImageCollection(facts.earth_engine_assets["observed"]).filter(ee.Filter.notNull(["version"]))
+        assert session.compute(versions.sort("version").aggregate_array("version")) == [1, 2]
 
 
 def test_an_unknown_event_fails_at_once_and_writes_nothing(services: dict[str, str], stack: LocalStack) -> None:

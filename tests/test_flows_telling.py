@@ -60,7 +60,7 @@ def test_event_coverage_imagery_and_provenance_are_told() -> None:
     assert source.trained_on_simulated
     assert source.settings["cube.pixel_m"] == "10.0"
     assert told.notes == ("a note on the area", "a note on the plan")
-    assert told.earth_engine_assets["mask"].endswith("/quakeslide/us2000h8ty/0123456789abcdef/mask")
+    assert told.earth_engine_assets["mask"].endswith("/quakeslide/us2000h8ty/mask")
     assert ReportFacts.from_json(told.to_json()) == told
 
 

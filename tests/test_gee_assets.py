@@ -1,209 +1,149 @@
-"""Results become assets once, are never replaced, and a lost answer or a second run does no harm."""
+"""gee/assets.py: containers are made once however many make them, properties are set one by one, listings are whole."""
 
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import ee
-import httpx
-import numpy as np
 import pytest
-import rasterio
-from fakes.servers import serve
-from rasterio.transform import Affine
+from fakes.assets import PROPERTIES, ROOT, AssetWorld, asset_world, image
 
-from gee.assets import HASH_PROPERTY, ensure_folder, import_cog_image, import_table
-from gee.catalog import asset_info
+import gee.assets as assets
+from gee.assets import (
+    delete_asset,
+    ensure_collection,
+    ensure_folder,
+    find_asset,
+    list_assets,
+    set_properties,
+    split_name,
+)
 from gee.errors import AssetError
-from gee.pixels import fetch_pixels
-from gee.session import Session, open_session
-from gee.store import open_store
-from gee.types import Grid
-from infra.local.earthengine import create_app as create_earth_engine
-from infra.local.storage import create_app as create_storage
-
-ROOT = "projects/local/assets"
-GRID = Grid("EPSG:32654", (10.0, 0.0, 600_000.0, 0.0, -10.0, 4_730_000.0), (40, 50))
-SEEN = dt.datetime(2018, 9, 9, 1, 16, 31, tzinfo=dt.UTC)
-PROPERTIES = {"event_id": "us2000h8ty", "version": 1, "observed_fraction": 0.75}
-
-
-@dataclass
-class World:
-    """Both stand-ins and a session on them."""
-
-    session: Session
-    endpoint: str
-
-    def upload(self, key: str, body: bytes) -> str:
-        open_store("gs://quakeslide", self.endpoint).write(key, body)
-        return f"gs://quakeslide/{key}"
-
-    def fault(self, **fault: Any) -> None:
-        httpx.post(f"{self.session.config.url}/_standin/faults", json=fault, trust_env=False).raise_for_status()
-
-    def asked(self, path: str) -> int:
-        log = httpx.get(f"{self.session.config.url}/_standin/log", trust_env=False).json()["requests"]
-        return sum(entry["path"].endswith(path) for entry in log)
-
-    def forget(self) -> None:
-        for what in ("log", "faults"):
-            httpx.delete(f"{self.session.config.url}/_standin/{what}", trust_env=False)
+from gee.ingestion import write_assets
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folders = [tmp_path_factory.mktemp(name) for name in ("bucket", "catalogue", "state")]
-    with serve(create_storage(folders[0])) as endpoint:
-        httpx.post(f"{endpoint}/storage/v1/b", params={"project": "p"}, json={"name": "quakeslide"}, trust_env=False)
-        app = create_earth_engine(folders[1], folders[2], storage_endpoint=endpoint, operation_s=0.05)
-        with serve(app) as url, open_session(url, "local", timeout_s=30.0, max_attempts=3) as session:
-            yield World(session, endpoint)
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AssetWorld]:
+    with asset_world(tmp_path_factory.mktemp("world")) as world:
+        yield world
 
 
 @pytest.fixture
-def world(running: World) -> World:
+def world(running: AssetWorld) -> AssetWorld:
     running.forget()
     return running
 
 
-@pytest.fixture
-def cog(world: World, tmp_path: Path) -> str:
-    """A COG of two bands in the bucket."""
-    path = tmp_path / "map.tif"
-    profile = {"count": 2, "height": 40, "width": 50, "dtype": "float32", "crs": GRID.crs, "nodata": np.nan}
-    with rasterio.open(path, "w", driver="COG", transform=Affine(*GRID.transform), **profile) as file:
-        file.write(np.stack([np.full((40, 50), 0.25), np.arange(2000.0).reshape(40, 50)]).astype(np.float32))
-    return world.upload("events/e/map.tif", path.read_bytes())
-
-
-@pytest.fixture
-def table(world: World) -> str:
-    """A CSV of two polygons in the bucket."""
-    square = json.dumps({"type": "Polygon", "coordinates": [[[142, 42], [142.1, 42], [142.1, 42.1], [142, 42]]]})
-    quoted = '"' + square.replace('"', '""') + '"'
-    return world.upload(
-        "events/e/slides.csv", f"slide_id,area_m2,geometry\n1,400.5,{quoted}\n2,900,{quoted}\n".encode()
-    )
-
-
-def image(world: World, cog: str, name: str, content_hash: str = "abc") -> bool:
-    bands = ["probability", "place"]
-    return import_cog_image(world.session, name, cog, bands, PROPERTIES, start=SEEN, content_hash=content_hash)
-
-
-def test_folders_are_made_with_those_above_them_and_once(world: World) -> None:
+def test_folders_are_made_with_those_above_them_and_once(world: AssetWorld) -> None:
     for _ in range(2):
-        ensure_folder(world.session, f"{ROOT}/quakeslide/us2000h8ty/v1")
-    assert world.asked("/assets") == 3
-    info = asset_info(world.session, f"{ROOT}/quakeslide/us2000h8ty")
-    assert info is not None
-    assert info["type"] == "FOLDER"
+        ensure_folder(world.session, f"{ROOT}/quakeslide/us2000h8ty/landslides")
+    assert world.asked("/assets", "POST") == 3
+    for name in ("quakeslide", "quakeslide/us2000h8ty", "quakeslide/us2000h8ty/landslides"):
+        found = find_asset(world.session, f"{ROOT}/{name}")
+        assert found is not None
+        assert found.kind == "FOLDER"
 
 
-def test_two_runs_may_make_the_same_folder_at_once(world: World) -> None:
+def test_a_container_that_is_there_costs_one_look(world: AssetWorld) -> None:
+    ensure_folder(world.session, f"{ROOT}/a/b/c/d")
+    world.forget()
+    ensure_folder(world.session, f"{ROOT}/a/b/c/d")
+    assert world.asked("", "GET") == 1
+    assert world.asked("", "POST") == 0
+
+
+def test_a_collection_is_made_with_its_folders_and_says_what_it_is(world: AssetWorld) -> None:
+    name = f"{ROOT}/events/us1/probability"
+    ensure_collection(world.session, name, {"event_id": "us1"})
+    ensure_collection(world.session, name, {"event_id": "something else"})
+    found = find_asset(world.session, name)
+    assert found is not None
+    assert (found.kind, found.properties) == ("IMAGE_COLLECTION", {"event_id": "us1"})
+
+
+def test_runs_may_make_the_same_container_at_once(world: AssetWorld) -> None:
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: ensure_folder(world.session, f"{ROOT}/at/once/four"), range(4)))
+        list(pool.map(lambda _: ensure_collection(world.session, f"{ROOT}/at/once/four"), range(4)))
+    assert [found.name for found in list_assets(world.session, f"{ROOT}/at/once")] == [f"{ROOT}/at/once/four"]
 
 
-def test_a_cog_becomes_an_image_with_its_names_and_times(world: World, cog: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/images")
-    assert image(world, cog, f"{ROOT}/images/map")
-    info = asset_info(world.session, f"{ROOT}/images/map")
-    assert info is not None
-    assert info["type"] == "IMAGE"
-    assert [band["id"] for band in info["bands"]] == ["probability", "place"]
-    assert info["properties"].items() >= {**PROPERTIES, HASH_PROPERTY: "abc"}.items()
-    assert info["startTime"].startswith("2018-09-09T01:16:31")
-    expression = ee.serializer.encode(ee.Image(f"{ROOT}/images/map"), for_cloud_api=True)
-    pixels = fetch_pixels(world.session, expression, GRID, {"place": "float32"})
-    np.testing.assert_array_equal(pixels["place"], np.arange(2000.0).reshape(40, 50))
-
-
-def test_the_same_content_is_written_once(world: World, cog: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/once")
-    assert image(world, cog, f"{ROOT}/once/map")
-    assert not image(world, cog, f"{ROOT}/once/map")
-    assert world.asked("image:importExternal") == 1
-
-
-def test_other_content_under_a_taken_name_is_refused(world: World, cog: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/taken")
-    image(world, cog, f"{ROOT}/taken/map")
-    with pytest.raises(AssetError, match=r"taken by other content.*'abc', not 'xyz'.*new version"):
-        image(world, cog, f"{ROOT}/taken/map", "xyz")
-
-
-def test_a_lost_answer_does_not_write_twice_or_fail(world: World, cog: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/lost")
-    world.fault(match="importExternal", cut_after=10)
-    assert image(world, cog, f"{ROOT}/lost/map") is False, "the second attempt finds what the first one wrote"
-    assert asset_info(world.session, f"{ROOT}/lost/map") is not None
-
-
-def test_a_passing_failure_is_waited_for(world: World, cog: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/busy")
-    world.fault(match="importExternal", status=503)
-    assert image(world, cog, f"{ROOT}/busy/map")
-
-
-def test_a_missing_source_or_folder_is_said_with_earth_engines_words(world: World, cog: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/wrong")
-    with pytest.raises(AssetError, match=r"wrong/map could not be written.*HTTP 4.*nothing\.tif"):
-        image(world, "gs://quakeslide/nothing.tif", f"{ROOT}/wrong/map")
-    with pytest.raises(AssetError, match=r"no_folder/map could not be written: HTTP 4"):
-        image(world, cog, f"{ROOT}/no_folder/map")
-
-
-def test_a_table_becomes_features(world: World, table: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/tables")
-    name = f"{ROOT}/tables/slides"
-    write = write_table(world, table, name)
-    assert write()
-    assert not write(), "the same content is there"
-    assert world.asked("table:import") == 1
-    features = ee.FeatureCollection(name)
-    assert world.session.compute(features.aggregate_array("area_m2")) == [400.5, 900]
-    assert world.session.compute(features.geometry().bounds().area(1)) > 5e7
-    info = asset_info(world.session, name)
-    assert info is not None
-    assert (info["type"], info["properties"][HASH_PROPERTY]) == ("TABLE", "abc")
-
-
-def test_a_table_that_cannot_be_read_is_said(world: World) -> None:
-    ensure_folder(world.session, f"{ROOT}/broken")
-    with pytest.raises(AssetError, match=r"broken/slides could not be written: its ingestion failed: .*nothing\.csv"):
-        write_table(world, "gs://quakeslide/nothing.csv", f"{ROOT}/broken/slides")()
-
-
-def test_a_table_that_takes_too_long_can_be_waited_for_later(world: World, table: str) -> None:
-    ensure_folder(world.session, f"{ROOT}/slow")
-    with pytest.raises(AssetError, match=r"not there yet.*run again later"):
-        write_table(world, table, f"{ROOT}/slow/slides", deadline_s=0.0)()
-    write_table(world, table, f"{ROOT}/slow/slides")()
-    assert asset_info(world.session, f"{ROOT}/slow/slides") is not None
-
-
-@pytest.mark.parametrize("name", ["quakeslide/map", "projects/local/map", "projects/local/assets/", "a//b"])
-def test_a_name_that_is_none_is_refused(world: World, name: str) -> None:
-    with pytest.raises(AssetError, match="no asset name"):
-        ensure_folder(world.session, name)
-
-
-def test_a_folder_that_is_an_image_is_refused(world: World, cog: str) -> None:
+def test_a_container_that_is_something_else_is_refused(world: AssetWorld) -> None:
     ensure_folder(world.session, f"{ROOT}/mixed")
-    image(world, cog, f"{ROOT}/mixed/map")
+    write_assets(world.session, [image("mixed/map", world.cog())], 20)
     with pytest.raises(AssetError, match=r"mixed/map is no folder but IMAGE"):
         ensure_folder(world.session, f"{ROOT}/mixed/map/below")
+    with pytest.raises(AssetError, match=r"mixed is no image collection but FOLDER"):
+        ensure_collection(world.session, f"{ROOT}/mixed")
 
 
-def write_table(world: World, uri: str, name: str, deadline_s: float = 20.0) -> Callable[[], bool]:
-    return lambda: import_table(
-        world.session, name, uri, PROPERTIES, start=SEEN, content_hash="abc", deadline_s=deadline_s
-    )
+def test_a_folder_that_earth_engine_refuses_is_told_in_its_words(world: AssetWorld) -> None:
+    world.fault(match="/assets$", method="POST", status=403, message="Caller may not write here.")
+    with pytest.raises(AssetError, match=r"the folder .*/refused could not be made: HTTP 403: Caller may not write"):
+        ensure_folder(world.session, f"{ROOT}/refused")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("quakeslide/map", "should read"), ("projects/local/map", "should read"), ("a//b", "should read"),
+        ("projects/local/assets/", "should read"), ("projects/p/assets/two words", "'two words' may hold letters"),
+        ("projects/p/assets/a/é", "'é' may hold"), (f"projects/p/assets/{'x' * 101}", "100 at most"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_none_is_refused(name: str, words: str) -> None:
+    with pytest.raises(AssetError, match=f"no asset name.*{words}"):
+        split_name(name)
+
+
+def test_a_property_is_set_and_the_others_stay(world: AssetWorld) -> None:
+    ensure_collection(world.session, f"{ROOT}/stamped")
+    write_assets(world.session, [image("stamped/one", world.cog())], 20)
+    before = find_asset(world.session, f"{ROOT}/stamped/one")
+    assert set_properties(world.session, f"{ROOT}/stamped/one", {"version": 3})
+    after = find_asset(world.session, f"{ROOT}/stamped/one")
+    assert before is not None
+    assert after is not None
+    assert after.properties == {**before.properties, "version": 3}
+    assert after.properties.items() >= PROPERTIES.items()
+    assert after.updated >= before.updated
+
+
+def test_a_property_of_nothing_is_told(world: AssetWorld) -> None:
+    assert not set_properties(world.session, f"{ROOT}/nothing", {"version": 3})
+    world.fault(match="refused$", method="PATCH", status=403, message="You may not.")
+    with pytest.raises(AssetError, match=r"the properties version of .*/refused could not be set: HTTP 403: You may"):
+        set_properties(world.session, f"{ROOT}/refused", {"version": 3})
+
+
+def test_two_properties_set_at_once_are_both_kept(world: AssetWorld) -> None:
+    ensure_folder(world.session, f"{ROOT}/both")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: set_properties(world.session, f"{ROOT}/both", {f"p{n}": n}), range(8)))
+    found = find_asset(world.session, f"{ROOT}/both")
+    assert found is not None
+    assert found.properties == {f"p{n}": n for n in range(8)}
+
+
+def test_a_listing_goes_over_pages(world: AssetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "PAGE", 2)
+    for n in range(5):
+        ensure_folder(world.session, f"{ROOT}/pages/f{n}")
+    world.forget()
+    assert [found.label for found in list_assets(world.session, f"{ROOT}/pages")] == [f"f{n}" for n in range(5)]
+    assert world.asked(":listAssets") == 3
+    assert list_assets(world.session, f"{ROOT}/not/there") == ()
+
+
+def test_what_is_deleted_is_gone_and_may_be_deleted_again(world: AssetWorld) -> None:
+    ensure_folder(world.session, f"{ROOT}/gone/below")
+    with pytest.raises(AssetError, match=r"gone could not be deleted: HTTP 400.*children"):
+        delete_asset(world.session, f"{ROOT}/gone")
+    assert delete_asset(world.session, f"{ROOT}/gone/below")
+    assert delete_asset(world.session, f"{ROOT}/gone")
+    assert not delete_asset(world.session, f"{ROOT}/gone")
+
+
+def test_a_time_with_nanoseconds_is_read() -> None:
+    record = assets._record({"name": "n", "type": "IMAGE", "updateTime": "2024-05-06T07:08:09.123456789Z"})
+    assert record.updated == dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
