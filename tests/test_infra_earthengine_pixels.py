@@ -325,14 +325,6 @@ def test_reduce_resolution_averages(server: str) -> None:
         values(ee.Image("kinds/double").reduceResolution(ee.Reducer.max(), maxPixels=9), coarse)
 
 
-def test_clip_keeps_pixels_whose_centre_is_inside(server: str) -> None:
-    area = ee.Geometry.Rectangle([500_104, 4_699_796, 500_306, 4_699_904], "EPSG:32654", False)
-    got = values(ee.Image(1).clip(area), GRID)
-    x, y = centres(GRID)
-    wanted = (x > 500_104) & (x < 500_306) & (y > 4_699_796) & (y < 4_699_904)
-    np.testing.assert_array_equal(np.isfinite(got), wanted)
-
-
 def test_coordinates_and_areas(server: str) -> None:
     found = pixels(ee.Image.pixelLonLat().addBands(ee.Image.pixelArea()), GRID)
     lon, lat = Transformer.from_crs(GRID.crs, "EPSG:4326", always_xy=True).transform(*centres(GRID))

@@ -105,6 +105,17 @@ def test_gcsfs_reads_what_it_wrote_small_and_in_several_chunks(fs: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\n\r", b"\r\n\r\n", b"--", b""])
+def test_the_last_bytes_of_an_upload_are_kept_whatever_they_are(fs: Any, url: str, end: bytes) -> None:
+    """gcsfs ends the lines of its upload with \\n, Google's client with \\r\\n: neither may eat what comes before."""
+    content = end + b"chunk" + end
+    fs.pipe_file(f"{BUCKET}/by-gcsfs", content)
+    client = official_client(url)
+    client.bucket(BUCKET).blob("by-google").upload_from_string(content)
+    assert fs.cat_file(f"{BUCKET}/by-gcsfs") == content
+    assert fs.cat_file(f"{BUCKET}/by-google") == content
+
+
 def test_gcsfs_copies_moves_finds_and_removes(fs: Any) -> None:
     fs.pipe({f"{BUCKET}/d/{i}": bytes([i]) for i in range(5)})
     fs.cp(f"{BUCKET}/d/1", f"{BUCKET}/e/one")
@@ -205,12 +216,17 @@ def test_gdal_writes_to_the_bucket(gdal: str) -> None:
 # ---- google-cloud-storage
 
 
-def test_the_official_client_uploads_checks_and_batches(url: str) -> None:
+def official_client(url: str) -> Any:
     storage = pytest.importorskip("google.cloud.storage", reason="google-cloud-storage is not installed")
-    from google.api_core.exceptions import NotFound, PreconditionFailed
     from google.auth.credentials import AnonymousCredentials
 
-    client = storage.Client(project="p", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+    return storage.Client(project="p", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+
+
+def test_the_official_client_uploads_checks_and_batches(url: str) -> None:
+    client = official_client(url)
+    from google.api_core.exceptions import NotFound, PreconditionFailed
+
     bucket = client.bucket(BUCKET)
     bucket.blob("v/1").upload_from_string("one", content_type="text/plain", if_generation_match=0)
     with pytest.raises(PreconditionFailed):

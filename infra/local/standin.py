@@ -3,8 +3,9 @@
 Control routes, for tests and for people who want to see what a client does:
 
 - `GET /_standin/log` -> `{"requests": [...]}`, the last `LOG_LENGTH` requests, oldest first; `DELETE` empties it.
-- `POST /_standin/faults` with one `Fault`, for example `{"match": "zarr", "status": 503, "count": 2, "delay_s": 0.1}`;
-  `GET` lists the faults that are still armed; `DELETE` disarms all.
+- `POST /_standin/faults` with one `Fault` (see `infra.local.faults`), for example
+  `{"match": "zarr", "status": 503, "count": 2, "delay_s": 0.1}`; `GET` lists the faults that are still armed and how
+  often each has hit; `DELETE` disarms all.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import socket
+import struct
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import uvicorn
@@ -25,60 +27,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infra.local.faults import STATUS_NAMES, Armed, Asked, Fault
+
 LOG_LENGTH = 20_000
 MAX_CONTROL_BYTES = 64 * 1024
+MAX_LOOK_BYTES = 16 << 20
+"""A request's body is looked into by faults up to this size."""
+TRICKLE_S = 0.05
+"""How often a slow answer sends something."""
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
-
-
-@dataclass
-class Fault:
-    """A failure that the next matching requests meet."""
-
-    match: re.Pattern[str]
-    """Searched for in the request's path (percent-encoded, without the query)."""
-    method: str | None = None
-    """HTTP method, None for any."""
-    status: int | None = None
-    """Status to answer with instead of the real answer; None lets the request through (after the delay)."""
-    count: int = 1
-    """How many matching requests are hit before the fault is spent."""
-    skip: int = 0
-    """How many matching requests pass unharmed first."""
-    delay_s: float = 0.0
-    """Seconds to wait before answering."""
-    cut_after: int | None = None
-    """Break the connection after so many bytes of the real answer's body."""
-    headers: dict[str, str] = field(default_factory=dict)
-    """Extra headers of the faulty answer, for example `Retry-After`."""
-    message: str = "planted by /_standin/faults"
-    """What the faulty answer says, for example `User memory limit exceeded.`"""
-
-    @classmethod
-    def from_json(cls, value: Any) -> Fault:
-        """Read a fault from parsed JSON; raises `ValueError` that says which field is wrong."""
-        if not isinstance(value, dict) or not isinstance(value.get("match"), str):
-            raise ValueError('a fault is an object with at least "match", a regular expression on the path')
-        known = set(cls.__dataclass_fields__)
-        if unknown := sorted(set(value) - known):
-            raise ValueError(f"unknown fields {', '.join(unknown)}: use {', '.join(sorted(known))}")
-        try:
-            return cls(
-                match=re.compile(value["match"]),
-                method=str(value["method"]).upper() if value.get("method") else None,
-                status=int(value["status"]) if value.get("status") is not None else None,
-                count=int(value.get("count", 1)),
-                skip=int(value.get("skip", 0)),
-                delay_s=float(value.get("delay_s", 0.0)),
-                cut_after=int(value["cut_after"]) if value.get("cut_after") is not None else None,
-                headers={str(k): str(v) for k, v in value.get("headers", {}).items()},
-                message=str(value.get("message", cls.message)),
-            )
-        except (re.error, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"not a fault: {error}") from None
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {**asdict(self), "match": self.match.pattern}
 
 
 @dataclass(frozen=True)
@@ -118,10 +75,18 @@ class Standin:
     otherwise reach the stand-in through a name that resolves to 127.0.0.1.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, faults: Sequence[Fault] = ()) -> None:
+        """`faults` are armed from the start."""
         self.app = app
         self.log: deque[LogEntry] = deque(maxlen=LOG_LENGTH)
-        self.faults: list[Fault] = []
+        self.faults: list[Armed] = []
+        for fault in faults:
+            self.plant(fault)
+        self._under_way = 0
+
+    def plant(self, fault: Fault) -> None:
+        """Arm a fault."""
+        self.faults.append(Armed(fault, time.monotonic()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
@@ -135,12 +100,17 @@ class Standin:
         elif scope["path"] in {"/_standin/log", "/_standin/faults"}:
             await (await self._control(request))(scope, receive, send)
         else:
-            await self._observed(request, receive, send)
+            self._under_way += 1
+            try:
+                await self._observed(request, receive, send)
+            finally:
+                self._under_way -= 1
 
     async def _observed(self, request: Request, receive: Receive, send: Send) -> None:
         started, clock = time.time(), time.perf_counter()
         path = raw_path(request)
-        fault = self._take_fault(request.method, path)
+        connection = receive
+        fault, receive = await self._met(request, path, receive)
         status, sent = 0, 0
 
         async def counting_send(message: Message) -> None:
@@ -148,21 +118,32 @@ class Standin:
             if message["type"] == "http.response.start":
                 status = message["status"]
             else:
-                sent += len(message.get("body", b""))
-                if fault is not None and fault.cut_after is not None and sent > fault.cut_after:
-                    kept = message.get("body", b"")[: max(0, len(message["body"]) - (sent - fault.cut_after))]
-                    await send({"type": "http.response.body", "body": kept, "more_body": True})
+                body = message.get("body", b"")
+                limit = None if fault is None else fault.cut_after
+                if limit is not None and sent + len(body) > limit:
+                    kept, sent = body[: max(0, limit - sent)], sent + len(body)
+                    await _paced({**message, "body": kept, "more_body": True}, fault, send)
                     raise _CutError
+                sent += len(body)
+                if fault is not None and fault.bytes_per_s is not None:
+                    await _paced(message, fault, send)
+                    return
             await send(message)
 
         app = self.app
-        if fault is not None:
-            await asyncio.sleep(fault.delay_s)
-            if fault.status is not None:
-                app = _faulty(fault)
         try:
+            if fault is not None:
+                await asyncio.sleep(fault.delay_s)
+                if fault.reset == "before":
+                    raise _CutError
+                if fault.replaces_answer:
+                    app = _faulty(fault)
             await app(request.scope, receive, counting_send)
+            if fault is not None and fault.reset == "after":
+                raise _CutError
         except _CutError:
+            if fault is not None and fault.reset is not None:
+                _reset(connection)
             return  # the server closes a connection whose answer never ends
         finally:
             self.log.append(
@@ -180,31 +161,39 @@ class Standin:
                 )
             )
 
-    def _take_fault(self, method: str, path: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.method not in (None, method) or not fault.match.search(path):
-                continue
-            if fault.skip > 0:
-                fault.skip -= 1
-                continue
-            fault.count -= 1
-            if fault.count <= 0:
-                self.faults.remove(fault)
-            return fault
-        return None
+    async def _met(self, request: Request, path: str, receive: Receive) -> tuple[Fault | None, Receive]:
+        """The fault that a request meets, and what is to be read in place of `receive`."""
+        if not self.faults:
+            return None, receive
+        body = b""
+        if any(armed.fault.needs_body for armed in self.faults):
+            body, receive = await _looked_into(receive)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        asked = Asked(
+            method=request.method,
+            path=path,
+            token=token if scheme.lower() == "bearer" else "",
+            body=body.decode(errors="replace"),
+            pixels=_pixels(body),
+            under_way=self._under_way - 1,
+            now_s=time.monotonic(),
+        )
+        self.faults = [armed for armed in self.faults if not armed.spent(asked.now_s)]
+        return next((armed.fault for armed in self.faults if armed.hit(asked)), None), receive
 
     async def _control(self, request: Request) -> Response:
         which = request.url.path.rsplit("/", 1)[1]
         if request.method == "GET":
             if which == "log":
                 return JSONResponse({"requests": [asdict(entry) for entry in self.log]})
-            return JSONResponse({"faults": [fault.to_json() for fault in self.faults]})
+            now = time.monotonic()
+            return JSONResponse({"faults": [armed.to_json() for armed in self.faults if not armed.spent(now)]})
         if request.method == "DELETE":
             (self.log if which == "log" else self.faults).clear()
             return Response(status_code=204)
         if request.method == "POST" and which == "faults":
             try:
-                self.faults.append(Fault.from_json(json.loads(await read_capped(request, MAX_CONTROL_BYTES))))
+                self.plant(Fault.from_json(json.loads(await read_capped(request, MAX_CONTROL_BYTES))))
             except ValueError as error:
                 return JSONResponse({"error": str(error)}, 400)
             return Response(status_code=204)
@@ -233,9 +222,63 @@ def _is_loopback(host: str) -> bool:
 
 
 def _faulty(fault: Fault) -> ASGIApp:
-    errors = [{"message": fault.message, "reason": "backendError"}]
-    body = {"error": {"code": fault.status, "message": fault.message, "errors": errors}}
-    return JSONResponse(body, fault.status or 500, fault.headers)
+    status = fault.status or 200
+    if fault.answer is not None:
+        return Response(fault.answer, status, fault.headers, media_type=fault.answer_type)
+    words = fault.words()
+    errors = [{"message": words, "reason": "backendError"}]
+    body = {"code": status, "message": words, "status": STATUS_NAMES.get(status, "UNKNOWN"), "errors": errors}
+    return JSONResponse({"error": body}, status, fault.headers)
+
+
+async def _looked_into(receive: Receive) -> tuple[bytes, Receive]:
+    """The request's body (nothing of one that is too large), and what gives the same messages again."""
+    kept: list[Message] = []
+    body = bytearray()
+    more = True
+    while more and len(body) <= MAX_LOOK_BYTES:
+        message = await receive()
+        kept.append(message)
+        body += message.get("body", b"")
+        more = bool(message.get("more_body"))
+
+    async def again() -> Message:
+        return kept.pop(0) if kept else await receive()
+
+    return bytes(body) if len(body) <= MAX_LOOK_BYTES else b"", again
+
+
+def _pixels(body: bytes) -> int:
+    """Pixels of the grid that a request's body asks for, 0 when it does not say."""
+    try:
+        size = json.loads(body or b"{}")["grid"]["dimensions"]
+        return int(size["width"]) * int(size["height"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+async def _paced(message: Message, fault: Fault | None, send: Send) -> None:
+    """Send a part of a body no faster than the fault allows."""
+    if fault is None or fault.bytes_per_s is None:
+        await send(message)
+        return
+    body, step = message.get("body", b""), max(1, round(fault.bytes_per_s * TRICKLE_S))
+    for start in range(0, len(body), step):
+        await asyncio.sleep(len(body[start : start + step]) / fault.bytes_per_s)
+        await send({"type": "http.response.body", "body": body[start : start + step], "more_body": True})
+    await send({**message, "body": b""})
+
+
+def _reset(receive: Receive) -> None:
+    """Break a connection with a TCP reset; `receive` is the server's own and knows it."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is None:
+        return
+    held = transport.get_extra_info("socket")
+    if held is not None:
+        # With a linger of no time, closing sends RST in place of FIN.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class _AnnouncingServer(uvicorn.Server):

@@ -12,8 +12,10 @@ import asyncio
 import contextlib
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from infra.local.earthengine import exports, ingestion, routes, routes_assets
-from infra.local.earthengine.assets import AssetLibrary
+from infra.local.earthengine.allowance import MAX_ASSETS, MAX_BYTES, Allowance
 from infra.local.earthengine.catalogue import Catalogue
 from infra.local.earthengine.discovery import document
 from infra.local.earthengine.errors import ArgumentError, ServiceError
-from infra.local.earthengine.operations import Operations
-from infra.local.earthengine.routing import dispatch
+from infra.local.earthengine.library import ALLOWANCE, AssetLibrary
+from infra.local.earthengine.operations import QUEUE, Operations
+from infra.local.earthengine.profiles import ANSWER_HEADER, REQUEST_HEADER, Cost
+from infra.local.earthengine.routing import Answer, dispatch
 from infra.local.earthengine.service import Service
 from infra.local.earthengine.sources import Reader
 from infra.local.earthengine.store import JsonStore
+from infra.local.faults import Fault
 from infra.local.standin import Standin, read_capped
 
 PATHS = (routes, routes_assets)
@@ -47,12 +52,18 @@ RECURSION = 20_000
 
 
 def create_service(
-    catalogue: Path | Sequence[Path], state: Path, *, storage_endpoint: str = "", operation_s: float = 0.3
+    catalogue: Path | Sequence[Path],
+    state: Path,
+    *,
+    storage_endpoint: str = "",
+    operation_s: float = 0.3,
+    allowance: Allowance = ALLOWANCE,
+    max_queued: int = QUEUE,
 ) -> Service:
     """The state behind an application: assets, operations and maps in the folder `state`."""
     reader = Reader(storage_endpoint)
-    library = AssetLibrary(Catalogue(catalogue, reader), state, reader)
-    operations = Operations(JsonStore(state / "operations"), operation_s)
+    library = AssetLibrary(Catalogue(catalogue, reader), state, reader, allowance, storage_endpoint)
+    operations = Operations(JsonStore(state / "operations"), operation_s, max_queued)
     service = Service(library, reader, operations, JsonStore(state / "saved"), storage_endpoint)
     operations.work = {
         "INGEST_IMAGE": lambda body: ingestion.import_image(library, reader, storage_endpoint, body),
@@ -72,6 +83,10 @@ def create_app(
     operation_s: float = 0.3,
     max_concurrent: int = MAX_CONCURRENT,
     memory_pixels: int = 0,
+    max_assets: int = MAX_ASSETS,
+    max_bytes: int = MAX_BYTES,
+    max_queued: int = QUEUE,
+    faults: Sequence[Fault] = (),
 ) -> Standin:
     """An application over catalogue folders.
 
@@ -83,11 +98,22 @@ def create_app(
         operation_s: seconds that an ingestion or export takes at least.
         max_concurrent: how many requests may be under way at the same time.
         memory_pixels: requests for more pixels than this meet "User memory limit exceeded."; 0: none do.
+        max_assets: how many assets a project may keep.
+        max_bytes: how many bytes of ingested rasters and tables a project may keep.
+        max_queued: how many ingestions and exports may wait or run; further ones get 429.
+        faults: failures that clients meet from the start, see `infra.local.faults`.
 
     Raises:
         ArgumentError: a catalogue folder does not exist.
     """
-    service = create_service(catalogue, state, storage_endpoint=storage_endpoint, operation_s=operation_s)
+    service = create_service(
+        catalogue,
+        state,
+        storage_endpoint=storage_endpoint,
+        operation_s=operation_s,
+        allowance=Allowance(max_assets, max_bytes),
+        max_queued=max_queued,
+    )
     front = _Front(service, latency_s, max_concurrent, memory_pixels)
 
     @contextlib.asynccontextmanager
@@ -102,7 +128,7 @@ def create_app(
         Route("/$discovery/rest", front.discovery),
         Route("/v1/{path:path}", front.serve, methods=["GET", "POST", "DELETE", "PATCH"]),
     ]
-    return Standin(Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: _unexpected}))
+    return Standin(Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: _unexpected}), faults)
 
 
 class _Front:
@@ -141,8 +167,17 @@ class _Front:
             if self._memory_pixels and _pixels(detail.get("grid")) > self._memory_pixels:
                 raise ArgumentError("User memory limit exceeded.")
         work = (self._service, request.method, request.path_params["path"], dict(request.query_params), raw)
-        answer = await asyncio.get_running_loop().run_in_executor(self.pool, dispatch, *work)
+        call = _profiled if REQUEST_HEADER in request.headers else dispatch
+        answer = await asyncio.get_running_loop().run_in_executor(self.pool, call, *work)
         return Response(answer.content, media_type=answer.media_type, headers=dict(answer.headers))
+
+
+def _profiled(service: Service, *call: Any) -> Answer:
+    """Answer a call, and say in a header under which id its cost can be asked for."""
+    began = time.thread_time()
+    answer = dispatch(service, *call)
+    profile = service.profiles.add(Cost(time.thread_time() - began, len(answer.content)))
+    return replace(answer, headers=(*answer.headers, (ANSWER_HEADER, profile)))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from infra.local.earthengine.image import Image
+from infra.local.earthengine.profiles import Profiles
 from infra.local.earthengine.sources import Reader
 from infra.local.earthengine.values import Collection
 
@@ -34,3 +35,5 @@ class Context:
     """The catalogue and the written assets, as they were when the request came."""
     reader: Reader
     """Reads rasters."""
+    profiles: Profiles = field(default_factory=Profiles)
+    """What earlier requests cost."""

@@ -40,6 +40,8 @@ METHODS: list[Method] = [
     ("maps", "create", "POST", "{+parent}/maps", PROJECT, {}, True),
     ("thumbnails", "create", "POST", "{+parent}/thumbnails", PROJECT, {}, True),
     ("thumbnails", "getPixels", "GET", "{+name}:getPixels", _thing("thumbnails"), {}, False),
+    ("videoThumbnails", "create", "POST", "{+parent}/videoThumbnails", PROJECT, {}, True),
+    ("filmstripThumbnails", "create", "POST", "{+parent}/filmstripThumbnails", PROJECT, {}, True),
     ("assets", "get", "GET", "{+name}", ASSET, {}, False),
     ("assets", "create", "POST", "{+parent}/assets", PROJECT, {"assetId": "string"}, True),
     ("assets", "delete", "DELETE", "{+name}", ASSET, {}, False),
@@ -56,6 +58,7 @@ METHODS: list[Method] = [
     ("operations", "get", "GET", "{+name}", OPERATION, {}, False),
     ("operations", "list", "GET", "{+name}/operations", PROJECT, {**PAGES, "filter": "string"}, False),
     ("operations", "cancel", "POST", "{+name}:cancel", OPERATION, {}, True),
+    ("operations", "wait", "POST", "{+name}:wait", OPERATION, {}, True),
     ("operations", "delete", "DELETE", "{+name}", OPERATION, {}, False),
 ]
 

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-STATUS_NAMES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ALREADY_EXISTS",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-"""The google.rpc status that goes with each HTTP code."""
+from infra.local.faults import STATUS_NAMES
 
 
 class ServiceError(Exception):

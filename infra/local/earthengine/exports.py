@@ -38,12 +38,16 @@ def _destination(body: dict[str, Any]) -> tuple[str | None, str | None]:
     raise ArgumentError("The local stand-in exports to assets and to Cloud Storage only.")
 
 
+def _overwrite(body: dict[str, Any]) -> bool:
+    destination = (body.get("assetExportOptions") or {}).get("earthEngineDestination") or {}
+    return bool(destination.get("overwrite"))
+
+
 def check(service: Service, body: dict[str, Any], *, table: bool) -> None:
     """ArgumentError when an export cannot succeed, as far as can be seen before it runs."""
     asset, prefix = _destination(body)
     if asset is not None:
-        overwrite = bool((body.get("assetExportOptions") or {}).get("earthEngineDestination", {}).get("overwrite"))
-        service.library.check_writable(service.library.view(), asset, overwrite=overwrite)
+        service.library.check_writable(service.library.view(), asset, overwrite=_overwrite(body))
     elif prefix is not None and not service.storage_endpoint:
         raise ArgumentError(f"Cannot export to '{prefix}': this stand-in was started without a storage address.")
     if table:
@@ -78,7 +82,8 @@ def export_image(service: Service, body: dict[str, Any]) -> list[str]:
             write_geotiff(image.with_bands([band]), grid, service.reader, path, masked=True)
             bands.append(BandRecord(band.id, str(path), 1))
         properties = {k: v for k, v in image.properties.items() if not k.startswith("system:")}
-        service.library.put_image(ImageRecord(asset, tuple(bands), properties=properties))
+        record = ImageRecord(asset, tuple(bands), properties=properties)
+        service.library.put_image(record, overwrite=_overwrite(body))
         return [asset]
     uri = f"{prefix}.tif"
     with tempfile.TemporaryDirectory() as temporary:
@@ -120,7 +125,8 @@ def export_table(service: Service, body: dict[str, Any]) -> list[str]:
     asset, prefix = _destination(body)
     collection = service.features(body.get("expression"))
     if asset is not None:
-        service.library.put_table(asset, tables.from_collection(collection), dict(collection.properties))
+        features = tables.from_collection(collection)
+        service.library.put_table(asset, features, dict(collection.properties), overwrite=_overwrite(body))
         return [asset]
     file_format = str((body.get("fileExportOptions") or {}).get("fileFormat") or "CSV")
     data, media = tables.to_bytes(collection, file_format, body.get("selectors"))

@@ -152,6 +152,25 @@ def inverse(transform: Six) -> Six:
     return e / det, -b / det, (b * f - c * e) / det, -d / det, a / det, (c * d - a * f) / det
 
 
+def offset(grid: PixelGrid, projection: Projection) -> tuple[int, int] | None:
+    """Row and column in a projection of the grid's first pixel, when all pixels of the grid are pixels of it."""
+    if not _same(grid.crs, projection.crs):
+        return None
+    own, asked = projection.transform, grid.projection.transform
+    if any(abs(own[i] - asked[i]) > 1e-9 * projection.pixel_size for i in (0, 1, 3, 4)):
+        return None
+    a, b, c, d, e, f = inverse(own)
+    col, row = a * asked[2] + b * asked[5] + c, d * asked[2] + e * asked[5] + f
+    if abs(col - round(col)) >= 1e-6 or abs(row - round(row)) >= 1e-6:
+        return None
+    return round(row), round(col)
+
+
+def aligned(grid: PixelGrid, projection: Projection) -> bool:
+    """True when the pixels of the grid are pixels of the projection."""
+    return offset(grid, projection) is not None
+
+
 @dataclass(frozen=True)
 class Positions:
     """Where the centres of a grid's pixels fall in a projection, in its pixels (0.5 = centre of the first)."""

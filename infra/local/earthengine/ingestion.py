@@ -12,13 +12,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import shapely
+from shapely.geometry import shape
+
 from infra.local.earthengine import objects, tables
-from infra.local.earthengine.assets import AssetLibrary, asset_id
+from infra.local.earthengine.assets import asset_id, describe_image
 from infra.local.earthengine.errors import ArgumentError
-from infra.local.earthengine.records import BandRecord, ImageRecord
+from infra.local.earthengine.library import AssetLibrary
+from infra.local.earthengine.records import BandRecord, ImageRecord, to_image
 from infra.local.earthengine.sources import Reader
 
 Manifest = dict[str, Any]
+
+MAX_COLUMNS, MAX_VERTICES, MAX_TEXT = 1_000, 1_000_000, 100_000
+"""What the service takes of a table: columns, vertices of one geometry, characters of one text."""
 
 
 def _manifest(body: dict[str, Any], key: str) -> tuple[Manifest, str]:
@@ -87,16 +94,22 @@ def _record(manifest: Manifest, name: str, bands: tuple[BandRecord, ...]) -> Ima
     )
 
 
-def import_external(library: AssetLibrary, reader: Reader, body: dict[str, Any]) -> dict[str, Any]:
+def import_external(library: AssetLibrary, reader: Reader, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
     """Make a COG-backed image asset, and show it."""
     manifest, name = _manifest(body, "imageManifest")
     library.check_writable(library.view(), name, overwrite=bool(body.get("overwrite")))
     files = _sources(manifest)
     for uri in files.values():
         reader.renew(uri)
-    bands = _bands(manifest, files, reader)
-    location = {"cloudStorageLocation": {"uris": list(files.values())}}
-    library.put_image(_record(manifest, name, bands), location)
+    record = _record(manifest, name, _bands(manifest, files, reader))
+    described = describe_image(to_image(record, reader))
+    generations = {uri: objects.generation(endpoint, uri) for uri in files.values()}
+    kept = {
+        "cloudStorageLocation": {"uris": [f"{uri}#{generation}" for uri, generation in generations.items()]},
+        "generations": generations,
+        "described": {field: described[field] for field in ("bands", "geometry", "sizeBytes")},
+    }
+    library.put_image(record, kept, overwrite=bool(body.get("overwrite")))
     return library.view().describe(name)
 
 
@@ -111,13 +124,19 @@ def check_image(library: AssetLibrary, body: dict[str, Any]) -> str:
 def import_image(library: AssetLibrary, reader: Reader, endpoint: str, body: dict[str, Any]) -> list[str]:
     """Copy the rasters of a manifest and make the image asset."""
     manifest, name = _manifest(body, "imageManifest")
-    files = {}
-    for tileset, uri in _sources(manifest).items():
-        target = library.state / "rasters" / f"{uuid.uuid4().hex}.tif"
-        objects.download(endpoint, uri, target)
-        files[tileset] = str(target)
-    bands = _bands(manifest, files, reader)
-    library.put_image(_record(manifest, name, bands))
+    files: dict[str, str] = {}
+    try:
+        for tileset, uri in _sources(manifest).items():
+            target = library.state / "rasters" / f"{uuid.uuid4().hex}.tif"
+            files[tileset] = str(target)
+            objects.download(endpoint, uri, target)
+        library.require_room(name, sum(Path(path).stat().st_size for path in files.values()))
+        bands = _bands(manifest, files, reader)
+        library.put_image(_record(manifest, name, bands), overwrite=bool(body.get("overwrite")))
+    except ArgumentError:
+        for path in files.values():
+            Path(path).unlink(missing_ok=True)
+        raise
     return [name]
 
 
@@ -134,12 +153,34 @@ def import_table(library: AssetLibrary, endpoint: str, body: dict[str, Any]) -> 
     """Read the sources of a manifest and make the table asset."""
     manifest, name = _manifest(body, "tableManifest")
     features: list[dict[str, Any]] = []
+    size = 0
     for source in manifest["sources"]:
         for uri in source.get("uris", ()):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "source"
                 objects.download(endpoint, uri, path)
+                size += path.stat().st_size
                 features += tables.read(path, uri, source)
+    _require_ingestible(features)
+    library.require_room(name, size)
     numbered = [{**f, "id": str(f.get("id", i))} for i, f in enumerate(features)]
-    library.put_table(name, numbered, dict(manifest.get("properties") or {}))
+    times = {field: _time(manifest.get(field)) for field in ("startTime", "endTime") if manifest.get(field)}
+    properties = dict(manifest.get("properties") or {})
+    library.put_table(name, numbered, properties, times, overwrite=bool(body.get("overwrite")))
     return [name]
+
+
+def _require_ingestible(features: list[dict[str, Any]]) -> None:
+    """ArgumentError for a table that the service does not take."""
+    if not features:
+        raise ArgumentError("The table has no features.")
+    columns = {name for feature in features for name in feature["properties"]}
+    if len(columns) > MAX_COLUMNS:
+        raise ArgumentError(f"The table has {len(columns)} columns, the maximum is {MAX_COLUMNS}.")
+    for row, feature in enumerate(features, 1):
+        vertices = 0 if feature["geometry"] is None else int(shapely.get_num_coordinates(shape(feature["geometry"])))
+        if vertices > MAX_VERTICES:
+            raise ArgumentError(f"Row {row}: the geometry has {vertices} vertices, the maximum is {MAX_VERTICES}.")
+        for name, value in feature["properties"].items():
+            if isinstance(value, str) and len(value) > MAX_TEXT:
+                raise ArgumentError(f"Row {row}: '{name}' has {len(value)} characters, the maximum is {MAX_TEXT}.")

@@ -48,6 +48,17 @@ def download(endpoint: str, uri: str, target: Path) -> None:
         raise ArgumentError(f"Cannot read '{uri}': {error}.") from error
 
 
+def generation(endpoint: str, uri: str) -> int:
+    """The present generation of an object, 0 when it is gone. ArgumentError when Cloud Storage does not answer."""
+    bucket, name = split(uri)
+    address = f"{_base(endpoint, uri)}/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
+    try:
+        response = httpx.get(address, timeout=TIMEOUT_S)
+    except httpx.HTTPError as error:
+        raise ArgumentError(f"Cannot read '{uri}': {error}.") from error
+    return int(response.json()["generation"]) if response.status_code == 200 else 0
+
+
 def upload(endpoint: str, uri: str, source: Path, media_type: str) -> None:
     """Copy a file into an object. ArgumentError when Cloud Storage refuses it."""
     bucket, name = split(uri)

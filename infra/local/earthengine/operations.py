@@ -1,13 +1,16 @@
 """Long-running operations: they wait, run and end by the clock, and are remembered over a restart.
 
-An operation is PENDING for a while, RUNNING while its work is done (and for at least a while), then SUCCEEDED or
-FAILED. What was not finished when the stand-in stopped is begun again when it starts.
+An operation is PENDING until one of `PARALLEL` places is free and for a while then, RUNNING for a while, and SUCCEEDED
+or FAILED when its work is done, which it is at the end of that time. One that is cancelled has made nothing: it is
+CANCELLED at once while it waits, and after being CANCELLING for a moment when it runs. What had not ended when the
+stand-in stopped is begun again when it starts.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
+import re
 import threading
 import time
 import uuid
@@ -26,6 +29,12 @@ Work = Callable[[dict[str, Any]], list[str]]
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 PARALLEL = 2
 """Operations that run at the same time; the others wait, as in the service."""
+QUEUE = 3_000
+"""Operations that may wait or run: the service's limit."""
+LONGEST_WAIT_S = 2.0
+"""How long a call that waits for an operation is held at most; the service, too, answers earlier than it is asked to."""
+POLL_S = 0.02
+REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,60}")
 
 
 def _now() -> str:
@@ -35,10 +44,11 @@ def _now() -> str:
 class Operations:
     """All operations of a stand-in."""
 
-    def __init__(self, store: JsonStore, duration_s: float) -> None:
+    def __init__(self, store: JsonStore, duration_s: float, queue: int = QUEUE) -> None:
         self.work: dict[str, Work] = {}
         self._store = store
         self._duration_s = duration_s
+        self._queue = queue
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="operation")
         self._stopping = threading.Event()
@@ -49,13 +59,30 @@ class Operations:
             if value["metadata"]["state"] not in ENDED:
                 self._pool.submit(self._run, name)
 
-    def start(self, project: str, kind: str, description: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Begin an operation of a kind, and show it. The same requestId does not begin a second one."""
+    def find(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """The operation that was begun by a request with the same id, if there was one, ended or not."""
         request_id = body.get("requestId")
+        if not request_id:
+            return None
+        if not REQUEST_ID.fullmatch(str(request_id)):
+            raise ArgumentError(f"Invalid request id '{request_id}': at most 60 of a..z, A..Z, 0-9 and '-'.")
+        met = (value for _, value in self._store.items() if value.get("requestId") == request_id)
+        return next((self._shown(value) for value in met), None)
+
+    def start(self, project: str, kind: str, description: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Begin an operation of a kind, and show it. The same requestId does not begin a second one.
+
+        ServiceError 429 when the queue is full.
+        """
         with self._lock:
-            for _, value in self._store.items():
-                if request_id and value.get("requestId") == request_id:
-                    return self._shown(value)
+            if known := self.find(body):
+                return known
+            waiting = sum(value["metadata"]["state"] not in ENDED for _, value in self._store.items())
+            if waiting >= self._queue:
+                raise ServiceError(
+                    429,
+                    f"Too many tasks already in the queue ({self._queue}). Please wait for some of them to complete.",
+                )
             name = f"projects/{project}/operations/{uuid.uuid4().hex[:24].upper()}"
             now = _now()
             metadata = {
@@ -68,7 +95,7 @@ class Operations:
                 "type": kind,
                 "attempt": 1,
             }
-            value = {"name": name, "metadata": metadata, "request": body, "requestId": request_id}
+            value = {"name": name, "metadata": metadata, "request": body, "requestId": body.get("requestId")}
             self._store.put(name, value)
         self._pool.submit(self._run, name)
         return self._shown(value)
@@ -80,6 +107,13 @@ class Operations:
             raise NotFoundError(f"Operation '{name}' not found.")
         return self._shown(value)
 
+    def wait(self, name: str, timeout_s: float) -> dict[str, Any]:
+        """One operation when it has ended, or after a while, whichever comes first."""
+        end = time.monotonic() + min(timeout_s, LONGEST_WAIT_S)
+        while not (found := self.get(name)).get("done") and time.monotonic() < end:
+            time.sleep(POLL_S)
+        return found
+
     def all(self, project: str) -> list[dict[str, Any]]:
         """The operations of a project, newest first."""
         mine = [v for k, v in self._store.items() if k.startswith(f"projects/{project}/operations/")]
@@ -88,11 +122,14 @@ class Operations:
     def cancel(self, name: str) -> None:
         """Cancel an operation that has not ended."""
         self.get(name)
-        with self._lock:
-            value = self._store.get(name)
-            if value is not None and value["metadata"]["state"] in ENDED:
-                raise ArgumentError(f"Operation '{name}' has ended and cannot be cancelled.")
-        self._change(name, "CANCELLED", error={"code": 1, "message": "Cancelled."})
+        stopped = {"code": 1, "message": "Cancelled."}
+        if self._change(name, "CANCELLED", only=("PENDING",), error=stopped):
+            return
+        if self._change(name, "CANCELLING", only=("RUNNING", "CANCELLING")):
+            return
+        state = self.get(name)["metadata"]["state"]
+        if state in ENDED:
+            raise ArgumentError(f"Operation '{name}' has ended ({state}) and cannot be cancelled.")
 
     def delete(self, name: str) -> None:
         """Forget an operation."""
@@ -107,11 +144,13 @@ class Operations:
     def _shown(self, value: dict[str, Any]) -> dict[str, Any]:
         return {k: value[k] for k in ("name", "metadata", "done", "error", "response") if k in value}
 
-    def _change(self, name: str, state: str, **more: Any) -> bool:
-        """Move an operation to a state; False when it has ended or is gone."""
+    def _change(self, name: str, state: str, only: tuple[str, ...] = (), **more: Any) -> bool:
+        """Move an operation to a state; False when it has ended, is gone, or is in none of the states `only`."""
         with self._lock:
             value = self._store.get(name)
             if value is None or value["metadata"]["state"] in ENDED:
+                return False
+            if only and value["metadata"]["state"] not in only:
                 return False
             now = _now()
             metadata = {**value["metadata"], "state": state, "updateTime": now}
@@ -127,9 +166,10 @@ class Operations:
 
     def _run(self, name: str) -> None:
         value = self._store.get(name)
-        if value is None or self._stopping.wait(self._duration_s / 2) or not self._change(name, "RUNNING"):
+        if value is None or not self._elapsed(name):
             return
-        began = time.monotonic()
+        if not self._change(name, "RUNNING", only=("PENDING", "RUNNING")) or not self._elapsed(name):
+            return
         try:
             uris = self.work[value["metadata"]["type"]](value["request"])
         except ServiceError as error:
@@ -139,8 +179,21 @@ class Operations:
             self._change(name, "FAILED", error={"code": 13, "message": "Internal error."})
             logger.exception("The operation %s failed: %s", name, error)
             raise
-        left = self._duration_s / 2 - (time.monotonic() - began)
-        if left > 0 and self._stopping.wait(left):
-            return
         empty = {"@type": "type.googleapis.com/google.protobuf.Empty"}
         self._change(name, "SUCCEEDED", uris=uris, response=empty)
+
+    def _elapsed(self, name: str) -> bool:
+        """Let half the time pass; False when the operation has been cancelled meanwhile, or the stand-in stops."""
+        end = time.monotonic() + self._duration_s / 2
+        while not self._stopping.is_set():
+            value = self._store.get(name)
+            if value is None or value["metadata"]["state"] in ENDED:
+                return False
+            if value["metadata"]["state"] == "CANCELLING":
+                self._change(name, "CANCELLED", error={"code": 1, "message": "Cancelled."})
+                return False
+            left = end - time.monotonic()
+            if left <= 0:
+                return True
+            self._stopping.wait(min(POLL_S, left))
+        return False

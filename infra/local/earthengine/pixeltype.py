@@ -29,6 +29,8 @@ class PixelType:
     """Smallest possible value; None when unknown."""
     maximum: float | None = None
     """Largest possible value; None when unknown."""
+    dimensions: int = 0
+    """Axes of the array that each pixel is; 0 for numbers."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -46,7 +48,7 @@ class PixelType:
 
     def to_json(self) -> dict[str, Any]:
         """As `getInfo` shows it."""
-        limits = {"min": self.minimum, "max": self.maximum}
+        limits = {"min": self.minimum, "max": self.maximum, "dimensions": self.dimensions or None}
         return {"type": "PixelType", "precision": self.precision, **{k: v for k, v in limits.items() if v is not None}}
 
     @classmethod

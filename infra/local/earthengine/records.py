@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ import numpy as np
 from infra.local.earthengine import geometry as geometries
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.geometry import Geometry
-from infra.local.earthengine.grid import PixelGrid
+from infra.local.earthengine.grid import Array, PixelGrid
 from infra.local.earthengine.image import Band, Image
-from infra.local.earthengine.pixeltype import PixelType
-from infra.local.earthengine.raster import Node, Raster, Run
+from infra.local.earthengine.pixeltype import DOUBLE, FLOAT, PixelType
+from infra.local.earthengine.raster import Node, Pointwise, Raster, Run
 from infra.local.earthengine.sources import FileBand, Reader
 from infra.local.earthengine.values import Date
+
+HALF_BYTES = 2
+"""Integers of so many bytes fit into single precision."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,12 @@ class BandRecord:
     """Number of the band in the file, from 1."""
     missing: tuple[float, ...] = ()
     """Values that mean no data, besides the file's own."""
+    pyramid: str = "MEAN"
+    """How coarse pixels are made of fine ones: one of `sources.POLICIES`."""
+    scale: float = 1.0
+    """Stored values times this, plus `offset`, are the band's; the band is float when either is given."""
+    offset: float = 0.0
+    """See `scale`."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +89,18 @@ def _band(record: BandRecord, reader: Reader) -> Band:
     if not 1 <= record.band <= len(info.dtypes):
         raise ArgumentError(f"'{record.uri}' has {len(info.dtypes)} bands; band {record.band} was asked for.")
     kind = PixelType.of_dtype(info.dtypes[record.band - 1])
-    node: Node = FileBand(record.uri, record.band, info)
+    node: Node = FileBand(record.uri, record.band, info, record.pyramid)
     if record.missing:
         node = Without(node, record.missing)
+    if record.scale != 1 or record.offset != 0:
+        kind = FLOAT if kind.dtype.itemsize <= HALF_BYTES or kind.precision == "float" else DOUBLE
+        node = Pointwise((node,), partial(_scaled, record.scale, record.offset), kind)
     return Band(record.id, node, kind, info.projection, info.shape_yx)
+
+
+def _scaled(scale: float, offset: float, stored: Array) -> Array:
+    """Stored values as physical ones."""
+    return np.asarray(stored.astype("float64") * scale + offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,5 +114,5 @@ class Without(Node):
 
     def compute(self, grid: PixelGrid, run: Run) -> Raster:
         """See `Node.compute`."""
-        values, mask = run.pixels(self.source, grid)
-        return Raster(values, mask & ~np.isin(values, self.missing))
+        found = run.pixels(self.source, grid)
+        return Raster(found.values, found.mask & ~np.isin(found.values, self.missing), found.fraction)

@@ -2,13 +2,17 @@
 
 One function serves pixels and numbers: it takes arrays whose first axis is what is reduced, with the mask of the valid
 ones, and gives the outputs with their masks. Reducers that collect (lists, histograms, groups) work on rows of plain
-values and have no pixel form. Weights are not kept: every pixel whose centre lies in a region counts as one.
+values and have no pixel form.
+
+Weights are the masks' fractions, and in regions the smaller of that and the part of the pixel that is covered. As in
+Earth Engine, means, sums, deviations, histograms, modes, medians and percentiles are weighted unless `unweighted` says
+otherwise; counts, extremes, lists and first and last values are not, and take in a region the pixels whose centre is
+inside.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,11 +25,50 @@ from infra.local.earthengine.pixeltype import DOUBLE, PixelType, floating, union
 
 Outputs = list[tuple[Any, Any]]
 Compute = Callable[[list[Array], Array], Outputs]
-"""Inputs (n, ...) and their common mask (n, ...) to outputs (...) with masks (...)."""
-Collect = Callable[[list[tuple[Any, ...]]], list[Any]]
-"""Rows of input values to one value for each output."""
+"""Inputs (n, ...) and their common mask, or weights, (n, ...) to outputs (...) with masks (...)."""
 Typed = Callable[[list[PixelType], int], PixelType]
 """Types of the inputs and the number of elements to the type of the outputs."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Plain values to be collected."""
+
+    items: list[tuple[Any, ...]]
+    """One tuple of inputs for each element."""
+    counted: list[bool] | None = None
+    """Which of them reducers without weights take; None: all."""
+    weights: list[float] | None = None
+    """Weight of each, 0 to leave it out; None: all are 1."""
+
+    def plain(self) -> list[tuple[Any, ...]]:
+        """The rows that reducers without weights take."""
+        return self.items if self.counted is None else [r for r, c in zip(self.items, self.counted, strict=True) if c]
+
+    def weighted(self) -> list[tuple[tuple[Any, ...], float]]:
+        """The rows with weights above 0."""
+        weights = self.weights if self.weights is not None else [1.0] * len(self.items)
+        return [(r, w) for r, w in zip(self.items, weights, strict=True) if w > 0]
+
+    def of(self, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Rows:
+        """The rows with each one's inputs changed."""
+        return replace(self, items=[change(r) for r in self.items])
+
+    def where(self, test: Callable[[tuple[Any, ...]], bool]) -> Rows:
+        """The rows that pass a test."""
+        return self.take([i for i, r in enumerate(self.items) if test(r)])
+
+    def take(self, kept: list[int]) -> Rows:
+        """The rows at some places."""
+        return Rows(
+            [self.items[i] for i in kept],
+            None if self.counted is None else [self.counted[i] for i in kept],
+            None if self.weights is None else [self.weights[i] for i in kept],
+        )
+
+
+Collect = Callable[[Rows], list[Any]]
+"""Rows of input values to one value for each output."""
 
 
 def same_type(types: list[PixelType], count: int) -> PixelType:
@@ -64,11 +107,13 @@ class Reducer:
     """For rows of any values; None: by `compute`."""
     kind: Typed = double_type
     """Type of the outputs."""
-    named: bool = True
-    """False: one output that goes under the name of what is reduced."""
+    weighted: Compute | None = None
+    """`compute` with weights in place of the mask; None when weights do not matter."""
+    rebuilt: Callable[[Callable[[Reducer], Reducer]], Reducer] | None = None
+    """For a reducer made of others: the same one, made of changed others."""
 
-    def pixels(self, values: list[Array], mask: Array) -> Outputs:
-        """Outputs of stacks of pixels."""
+    def pixels(self, values: list[Array], mask: Array, weights: Array | None = None) -> Outputs:
+        """Outputs of stacks of pixels; without weights all valid ones count alike."""
         if self.compute is None:
             raise ArgumentError(f"Reducer.{self.name}: This reducer does not give pixels.")
         if len(values) != self.inputs:
@@ -76,20 +121,46 @@ class Reducer:
                 f"Reducer.{self.name}: Need {self.inputs} input(s) for this reducer, got {len(values)}."
             )
         with np.errstate(all="ignore"):
+            if weights is not None and isinstance(self, Combined):
+                return self.with_weights(values, mask, weights)
+            if weights is not None and self.weighted is not None:
+                return self.weighted(values, weights)
             return self.compute(values, mask)
 
-    def rows(self, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    def rows(self, items: list[tuple[Any, ...]] | Rows) -> dict[str, Any]:
         """Outputs of rows of plain values, by name; rows with a null are left out unless it collects."""
+        rows = items if isinstance(items, Rows) else Rows(items)
         if self.collect is not None:
             return dict(zip(self.outputs, self.collect(rows), strict=True))
-        kept = [r for r in rows if all(v is not None for v in r)]
-        for row in kept:
+        kept = rows.where(lambda row: all(v is not None for v in row))
+        for row in kept.items:
             for v in row:
                 if not isinstance(v, int | float):
                     raise ArgumentError(f"Reducer.{self.name}: Expected numbers, got {v!r}.")
-        columns = [np.asarray([r[i] for r in kept]) for i in range(self.inputs)]
-        found = self.pixels(columns, np.ones(len(kept), bool))
+        columns = [np.asarray([r[i] for r in kept.items]) for i in range(self.inputs)]
+        mask = np.ones(len(kept.items), bool) if kept.counted is None else np.asarray(kept.counted, bool)
+        weights = None if kept.weights is None else np.asarray(kept.weights, "float64")
+        found = self.pixels(columns, mask, weights)
         return {name: plain(v, m) for name, (v, m) in zip(self.outputs, found, strict=True)}
+
+
+@dataclass(frozen=True)
+class Combined(Reducer):
+    """Two reducers side by side: each takes the pixels, and the weights, that it would take alone."""
+
+    with_weights: Callable[[list[Array], Array, Array], Outputs] = lambda values, mask, weights: []
+    """Values, mask and weights to the outputs of both."""
+
+
+def unweighted(reducer: Reducer) -> Reducer:
+    """The same reducer with every weight taken as 1."""
+    if reducer.rebuilt is not None:
+        return reducer.rebuilt(unweighted)
+    return replace(reducer, weighted=None, collect=_unweighed(reducer.collect))
+
+
+def _unweighed(collect: Collect | None) -> Collect | None:
+    return None if collect is None else lambda rows: collect(Rows(rows.plain()))
 
 
 def plain(value: Any, valid: Any = True) -> Any:
@@ -100,228 +171,115 @@ def plain(value: Any, valid: Any = True) -> Any:
     return None if isinstance(number, float) and not math.isfinite(number) else number
 
 
-def _empty(mask: Array) -> bool:
-    return bool(mask.shape[0] == 0)
-
-
-def _nothing(mask: Array, count: int = 1) -> Outputs:
-    return [(np.zeros(mask.shape[1:]), np.zeros(mask.shape[1:], bool))] * count
-
-
-def median(values: list[Array], mask: Array) -> Outputs:
-    """The middle value, or the mean of the two middle ones."""
-    return percentiles([50.0])(values, mask)
-
-
-def percentiles(wanted: list[float]) -> Compute:
-    """Percentiles by linear interpolation between the sorted values; 50 is the median."""
-
-    def compute(values: list[Array], mask: Array) -> Outputs:
-        if _empty(mask):
-            return _nothing(mask, len(wanted))
-        x = values[0]
-        work = x if x.dtype == np.float32 else x.astype("float64")
-        ordered = np.sort(np.where(mask, work, np.inf), axis=0)
-        count = mask.sum(axis=0)
-        valid = count > 0
-        outputs = []
-        for percent in wanted:
-            place = (np.maximum(count, 1) - 1) * (percent / 100.0)
-            low = np.floor(place).astype(np.int64)
-            high = np.ceil(place).astype(np.int64)
-            a = np.take_along_axis(ordered, low[None], axis=0)[0]
-            b = np.take_along_axis(ordered, high[None], axis=0)[0]
-            both = a + (b - a) * (place - low).astype(a.dtype)
-            outputs.append((np.where(valid, np.where(low == high, a, both), 0), valid))
-        return outputs
-
-    return compute
-
-
-def mean(values: list[Array], mask: Array) -> Outputs:
-    """Sum over count."""
-    count = mask.sum(axis=0)
-    total = np.where(mask, values[0], 0).sum(axis=0, dtype="float64")
-    return [(total / np.maximum(count, 1), count > 0)]
-
-
-def total(values: list[Array], mask: Array) -> Outputs:
-    """Sum; 0 of nothing for numbers, masked for pixels where nothing is valid."""
-    if mask.ndim == 1:
-        return [(np.where(mask, values[0], 0).sum(axis=0, dtype=_sum_dtype(values[0])), np.asarray(True))]
-    return [(np.where(mask, values[0], 0).sum(axis=0, dtype="float64"), mask.any(axis=0))]
-
-
-def _sum_dtype(values: Array) -> str:
-    return "int64" if values.dtype.kind in "iub" and values.size else "float64"
-
-
-def product(values: list[Array], mask: Array) -> Outputs:
-    """Product."""
-    return [(np.where(mask, values[0], 1).prod(axis=0, dtype="float64"), mask.any(axis=0))]
-
-
-def number_valid(values: list[Array], mask: Array) -> Outputs:
-    """How many are valid; 0 and valid where none is."""
-    count = mask.sum(axis=0)
-    return [(count, np.ones(count.shape, bool))]
-
-
-def extreme(largest: bool) -> Compute:
-    """The smallest or largest of the first input, and the other inputs where that is."""
-
-    def compute(values: list[Array], mask: Array) -> Outputs:
-        if _empty(mask):
-            return _nothing(mask, len(values))
-        first = values[0]
-        wide = first if first.dtype.kind == "f" else first.astype("float64")
-        at = (
-            np.argmax(np.where(mask, wide, -np.inf), axis=0)
-            if largest
-            else np.argmin(np.where(mask, wide, np.inf), axis=0)
-        )
-        valid = mask.any(axis=0)
-        return [(np.take_along_axis(v, at[None], axis=0)[0], valid) for v in values]
-
-    return compute
-
-
-def chosen(last: bool, null: bool = False) -> Compute:
-    """The first or last valid value; with `null` the first or last of all, valid or not."""
-
-    def compute(values: list[Array], mask: Array) -> Outputs:
-        if _empty(mask):
-            return _nothing(mask)
-        if null:
-            return [(values[0][-1 if last else 0], mask[-1 if last else 0])]
-        order = mask[::-1] if last else mask
-        at = np.argmax(order, axis=0)
-        at = mask.shape[0] - 1 - at if last else at
-        return [(np.take_along_axis(values[0], at[None], axis=0)[0], mask.any(axis=0))]
-
-    return compute
-
-
-def spread(root: bool, sample: bool) -> Compute:
-    """Variance or standard deviation, of the population or of a sample."""
-
-    def compute(values: list[Array], mask: Array) -> Outputs:
-        (average, _valid), *_ = mean(values, mask)
-        count = mask.sum(axis=0)
-        divisor = count - 1 if sample else count
-        squares = (np.where(mask, values[0] - average, 0.0) ** 2).sum(axis=0)
-        variance = squares / np.maximum(divisor, 1)
-        return [(np.sqrt(variance) if root else variance, divisor > 0)]
-
-    return compute
-
-
-def mode(values: list[Array], mask: Array) -> Outputs:
-    """The most frequent value, the smallest of those that are equally frequent."""
-    if _empty(mask):
-        return _nothing(mask)
-    x = values[0]
-    best, best_count = np.zeros(x.shape[1:], x.dtype), np.zeros(x.shape[1:], np.int64)
-    for candidate in x:
-        count = (mask & (x == candidate)).sum(axis=0)
-        better = (count > best_count) | ((count == best_count) & (candidate < best) & (count > 0))
-        best, best_count = np.where(better, candidate, best), np.where(better, count, best_count)
-    return [(best, best_count > 0)]
-
-
-def truth(every: bool) -> Compute:
-    """1 when all, or any, of the valid values are not zero."""
-
-    def compute(values: list[Array], mask: Array) -> Outputs:
-        found = (np.where(mask, values[0] != 0, True).all(axis=0)) if every else (mask & (values[0] != 0)).any(axis=0)
-        return [(found.astype("uint8"), mask.any(axis=0))]
-
-    return compute
-
-
-def min_max(values: list[Array], mask: Array) -> Outputs:
-    """The smallest and the largest value."""
-    return [*extreme(False)(values, mask), *extreme(True)(values, mask)]
-
-
-def to_list(rows: list[tuple[Any, ...]]) -> list[Any]:
+def to_list(rows: Rows) -> list[Any]:
     """The values in order, nulls left out; tuples as lists."""
-    kept = [r for r in rows if all(v is not None for v in r)]
+    kept = [r for r in rows.plain() if all(v is not None for v in r)]
     return [[r[0] if len(r) == 1 else list(r) for r in kept]]
 
 
-def frequency_histogram(rows: list[tuple[Any, ...]]) -> list[Any]:
-    """How often each value occurs; the keys are text, whole numbers without decimals."""
-    counts = Counter(r[0] for r in rows if r[0] is not None)
-    return [{_key(k): v for k, v in sorted(counts.items(), key=lambda kv: (isinstance(kv[0], str), kv[0]))}]
+def picked(last: bool, null: bool) -> Collect:
+    """The first or last of any values; with `null` also when it is null."""
+
+    def collect(rows: Rows) -> list[Any]:
+        kept = [r[0] for r in rows.plain() if null or r[0] is not None]
+        return [kept[-1 if last else 0] if kept else None]
+
+    return collect
 
 
-def _key(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def count_distinct(rows: list[tuple[Any, ...]]) -> list[Any]:
+def count_distinct(rows: Rows) -> list[Any]:
     """How many different values there are."""
-    return [len({r for r in rows if r[0] is not None})]
+    return [len({r for r in rows.plain() if r[0] is not None})]
 
 
 def repeated(base: Reducer, count: int) -> Reducer:
     """The same reducer on several inputs at once; each output becomes a list with one entry for each input."""
 
-    def collect(rows: list[tuple[Any, ...]]) -> list[Any]:
-        parts = [base.rows([(row[i],) for row in rows]) for i in range(count)]
+    def collect(rows: Rows) -> list[Any]:
+        parts = [base.rows(Rows([(row[i],) for row in rows.items], rows.counted, rows.weights)) for i in range(count)]
         return [[part[name] for part in parts] for name in base.outputs]
 
-    return Reducer(base.name, base.outputs, inputs=count, collect=collect)
+    return Reducer(
+        base.name,
+        base.outputs,
+        inputs=count,
+        collect=collect,
+        rebuilt=lambda change: repeated(change(base), count),
+    )
 
 
 def combined(first: Reducer, second: Reducer, prefix: str, shared: bool) -> Reducer:
     """Two reducers side by side, on the same inputs or on following ones."""
+    if shared and first.inputs != second.inputs:
+        raise ArgumentError(
+            f"Reducer.combine: Reducers that share inputs must have as many, got {first.inputs} and {second.inputs}."
+        )
     taken = set(first.outputs)
     names = tuple(f"{prefix}{n}" for n in second.outputs)
     if taken & set(names):
         raise ArgumentError(f"Reducer.combine: Both reducers have an output named '{min(taken & set(names))}'.")
-    inputs = max(first.inputs, second.inputs) if shared else first.inputs + second.inputs
-
-    def split(values: list[Any]) -> tuple[list[Any], list[Any]]:
-        start = 0 if shared else first.inputs
-        return values[: first.inputs], values[start : start + second.inputs]
+    start = 0 if shared else first.inputs
+    end = start + second.inputs
 
     def compute(values: list[Array], mask: Array) -> Outputs:
-        a, b = split(values)
-        return [*first.pixels(a, mask), *second.pixels(b, mask)]
+        return [*first.pixels(values[: first.inputs], mask), *second.pixels(values[start:end], mask)]
 
-    def collect(rows: list[tuple[Any, ...]]) -> list[Any]:
-        pairs = [split(list(row)) for row in rows]
-        a = first.rows([tuple(p[0]) for p in pairs])
-        b = second.rows([tuple(p[1]) for p in pairs])
-        return [*a.values(), *b.values()]
+    def with_weights(values: list[Array], mask: Array, weights: Array) -> Outputs:
+        left = first.pixels(values[: first.inputs], mask, weights)
+        return [*left, *second.pixels(values[start:end], mask, weights)]
 
-    numeric = first.compute is not None and second.compute is not None
-    return Reducer(
+    def collect(rows: Rows) -> list[Any]:
+        left = first.rows(rows.of(lambda row: row[: first.inputs]))
+        return [*left.values(), *second.rows(rows.of(lambda row: row[start:end])).values()]
+
+    return Combined(
         f"{first.name}+{second.name}",
         (*first.outputs, *names),
-        inputs=inputs,
-        compute=compute if numeric else None,
+        inputs=max(first.inputs, end),
+        compute=compute if first.compute is not None and second.compute is not None else None,
+        with_weights=with_weights,
         collect=collect,
+        rebuilt=lambda change: combined(change(first), change(second), prefix, shared),
     )
 
 
 def grouped(base: Reducer, field: int, name: str) -> Reducer:
     """A reducer for each value of one of the inputs."""
 
-    def collect(rows: list[tuple[Any, ...]]) -> list[Any]:
-        groups: dict[Any, list[tuple[Any, ...]]] = {}
-        for row in rows:
+    def collect(rows: Rows) -> list[Any]:
+        places: dict[Any, list[int]] = {}
+        for i, row in enumerate(rows.items):
             if row[field] is not None:
-                groups.setdefault(row[field], []).append(row[:field] + row[field + 1 :])
-        return [[{name: key, **base.rows(groups[key])} for key in sorted(groups)]]
+                places.setdefault(row[field], []).append(i)
+        rest = rows.of(lambda row: row[:field] + row[field + 1 :])
+        return [[{name: key, **base.rows(rest.take(places[key]))} for key in sorted(places)]]
 
-    return Reducer(base.name, ("groups",), inputs=base.inputs + 1, collect=collect)
+    return Reducer(
+        base.name,
+        ("groups",),
+        inputs=base.inputs + 1,
+        collect=collect,
+        rebuilt=lambda change: grouped(change(base), field, name),
+    )
 
 
 def with_outputs(base: Reducer, outputs: list[str]) -> Reducer:
     """The same reducer under other output names."""
     if len(outputs) != len(base.outputs):
         raise ArgumentError(f"Reducer.setOutputs: Expected {len(base.outputs)} names, got {len(outputs)}.")
-    return replace(base, outputs=tuple(outputs))
+    named = replace(base, outputs=tuple(outputs))
+    if base.rebuilt is None:
+        return named
+    return replace(named, rebuilt=lambda change: with_outputs(base.rebuilt(change), outputs) if base.rebuilt else named)
+
+
+def split_weights(base: Reducer) -> Reducer:
+    """The same reducer of one input, with that input's weight as a second input."""
+    if base.inputs != 1 or base.weighted is None:
+        raise ArgumentError(f"Reducer.splitWeights: The reducer {base.name} has no weighted input of its own.")
+    weigh = base.weighted
+
+    def compute(values: list[Array], mask: Array) -> Outputs:
+        return weigh([values[0]], np.where(mask, values[1], 0.0))
+
+    return Reducer(base.name, base.outputs, inputs=2, compute=compute, kind=base.kind)

@@ -19,15 +19,17 @@ from infra.local.earthengine.algorithms.visualise import displayed, styled
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.grid import Array, PixelGrid, Projection
 from infra.local.earthengine.image import Band, Image, select
-from infra.local.earthengine.raster import Run
+from infra.local.earthengine.raster import Node, Run
 from infra.local.earthengine.sources import Reader
 
 MAX_REQUEST_BYTES = 50_331_648
 """48 MiB: the service's limit of one answer, with one byte of mask for each pixel and band counted in."""
 MAX_SIDE = 32768
 """The service's limit of pixels on a side."""
-BLOCK = 256
-"""Side of the blocks that are computed one after the other."""
+BLOCKS = (1024, 512, 256)
+"""Sides of the blocks that are computed one after the other."""
+BLOCK_BYTES = 256 * 2**20
+"""About what a block's nodes may hold together, each of them 8 bytes for a pixel."""
 
 MEDIA_TYPES = {
     "NPY": "application/octet-stream",
@@ -53,24 +55,51 @@ class Pixels:
     """(h, w) of each band, in the dtype of its type; 0 where masked."""
     masks: tuple[Array, ...]
     """(h, w) bool of each band."""
+    opacity: Array | None = None
+    """(h, w) uint8: the least mask of all bands; None where masks are 0 or 1."""
+
+
+def block_side(nodes: list[Node]) -> int:
+    """The largest side of blocks with which all the nodes behind some others fit into the memory."""
+    seen: set[int] = set()
+    pending: list[Any] = list(nodes)
+    most = BLOCK_BYTES // (8 * BLOCKS[-1] ** 2)
+    while pending and len(seen) <= most:
+        value = pending.pop()
+        if isinstance(value, tuple):
+            pending.extend(value)
+        elif isinstance(value, Band):
+            pending.append(value.node)
+        elif isinstance(value, Node) and id(value) not in seen:
+            seen.add(id(value))
+            pending.extend(vars(value).values())
+    return next((s for s in BLOCKS if 8 * s * s * len(seen) <= BLOCK_BYTES), BLOCKS[-1])
 
 
 def compute(image: Image, grid: PixelGrid, reader: Reader) -> Pixels:
     """The pixels of all bands on a grid."""
+    if arrays := [b.id for b in image.bands if b.type.dimensions]:
+        raise ArgumentError(f"Array pixels cannot be exported or sent: flatten the bands {', '.join(arrays)} first.")
     values = [np.zeros(grid.shape_yx, b.type.dtype) for b in image.bands]
     masks = [np.zeros(grid.shape_yx, bool) for _ in image.bands]
+    opacity: Array | None = None
     height, width = grid.shape_yx
+    side = block_side([b.node for b in image.bands])
     with reader.environment():
-        for row in range(0, height, BLOCK):
-            for col in range(0, width, BLOCK):
-                part = grid.window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
+        for row in range(0, height, side):
+            for col in range(0, width, side):
+                part = grid.window(row, col, min(side, height - row), min(side, width - col))
                 run = Run(reader)
                 at = (slice(row, row + part.shape_yx[0]), slice(col, col + part.shape_yx[1]))
                 for i, band in enumerate(image.bands):
-                    found, valid = run.pixels(band.node, part)
-                    masks[i][at] = valid
-                    values[i][at] = np.where(valid, found, 0)
-    return Pixels(grid, image.bands, tuple(values), tuple(masks))
+                    found = run.pixels(band.node, part)
+                    masks[i][at] = found.mask
+                    whole = bool(found.mask.all())
+                    values[i][at] = found.values if whole else np.where(found.mask, found.values, 0)
+                    if found.fraction is not None:
+                        opacity = np.full(grid.shape_yx, 255, "uint8") if opacity is None else opacity
+                        opacity[at] = np.minimum(opacity[at], np.ceil(found.weights * 255))
+    return Pixels(grid, image.bands, tuple(values), tuple(masks), opacity)
 
 
 def parse_grid(body: dict[str, Any] | None, image: Image) -> PixelGrid:
@@ -157,9 +186,9 @@ def to_npy(pixels: Pixels) -> bytes:
     array = np.zeros(pixels.grid.shape_yx, [(b.id, v.dtype) for b, v in zip(pixels.bands, pixels.values, strict=True)])
     for band, values in zip(pixels.bands, pixels.values, strict=True):
         array[band.id] = values
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return b"".join((header.getvalue(), array.data))
 
 
 def to_geotiff(pixels: Pixels) -> bytes:
@@ -198,7 +227,7 @@ def to_zip(pixels: Pixels, name: str, *, per_band: bool) -> bytes:
 
 
 def to_picture(pixels: Pixels, *, jpeg: bool) -> bytes:
-    """A PNG, transparent where masked, or a JPEG, black there, of one or three uint8 bands."""
+    """A PNG, as opaque as its mask, or a JPEG, black where that is 0, of one or three uint8 bands."""
     channels = list(pixels.values) * (1 if len(pixels.values) == 3 else 3)
     valid = np.logical_and.reduce(pixels.masks)
     buffer = io.BytesIO()
@@ -206,5 +235,6 @@ def to_picture(pixels: Pixels, *, jpeg: bool) -> bytes:
         shown = np.dstack([np.where(valid, c, 0).astype("uint8") for c in channels])
         Picture.fromarray(shown).save(buffer, "JPEG", quality=90)
     else:
-        Picture.fromarray(np.dstack([*channels, np.where(valid, 255, 0).astype("uint8")])).save(buffer, "PNG")
+        alpha = np.where(valid, 255 if pixels.opacity is None else pixels.opacity, 0).astype("uint8")
+        Picture.fromarray(np.dstack([*channels, alpha])).save(buffer, "PNG")
     return buffer.getvalue()

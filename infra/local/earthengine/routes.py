@@ -94,6 +94,12 @@ def get_thumbnail(request: Request) -> Answer:
     return Answer(content, media, (("Content-Disposition", f'attachment; filename="{name}.{suffix}"'),))
 
 
+@route("POST", "/(videoThumbnails|filmstripThumbnails)")
+def create_moving_picture(request: Request) -> dict[str, Any]:
+    """Refused: moving pictures are not drawn here."""
+    raise ArgumentError(f"{request.name} are not known to the local Earth Engine stand-in; ask for single thumbnails.")
+
+
 @route("POST", "/tables")
 def create_table_download(request: Request) -> dict[str, Any]:
     """Keep an expression for a download of features."""
@@ -140,6 +146,17 @@ def cancel_operation(request: Request) -> dict[str, Any]:
     """Cancel an operation."""
     request.service.operations.cancel(f"projects/{request.project}/operations/{request.name}")
     return {}
+
+
+@route("POST", "/operations/([^/:]+):wait")
+def wait_operation(request: Request) -> dict[str, Any]:
+    """One operation, once it has ended or a while has passed."""
+    text = str(request.body.get("timeout") or "1s").removesuffix("s")
+    try:
+        timeout_s = float(text)
+    except ValueError as error:
+        raise ArgumentError(f"Invalid timeout '{request.body.get('timeout')}': write it as '10s'.") from error
+    return request.service.operations.wait(f"projects/{request.project}/operations/{request.name}", timeout_s)
 
 
 @route("DELETE", "/operations/([^/:]+)")

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from infra.local.earthengine import exports, ingestion
+from infra.local.earthengine import asset_filter, exports, ingestion
 from infra.local.earthengine.assets import asset_id
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.routing import Request, paged, route
+
+BASIC = ("type", "name", "id", "updateTime")
+"""What a listing shows of an asset when only that is asked for."""
 
 
 def _listed(request: Request, parent: str) -> list[dict[str, Any]]:
     view = request.service.library.view()
     if view.kind(parent) not in ("FOLDER", "IMAGE_COLLECTION"):
         raise ArgumentError(f"Asset '{parent}' is neither a folder nor an image collection.")
-    return [view.describe(child) for child in view.children(parent)]
+    found = [view.describe(child) for child in view.children(parent)]
+    if wanted := request.query.get("filter"):
+        passes = asset_filter.parse(wanted)
+        found = [asset for asset in found if passes(asset)]
+    if request.query.get("view") == "BASIC":
+        found = [{field: asset[field] for field in BASIC if field in asset} for asset in found]
+    return found
 
 
 @route("GET", ":listAssets")
@@ -35,14 +46,28 @@ def list_images(request: Request) -> dict[str, Any]:
     return paged(request, [a for a in _listed(request, request.asset) if a["type"] == "IMAGE"], "images")
 
 
-@route("POST", "/assets/(.+):(?:getIamPolicy|setIamPolicy)")
-def iam_policy(request: Request) -> dict[str, Any]:
-    """The access policy; it is kept and does not restrict anything."""
+@route("POST", "/assets/(.+):getIamPolicy")
+def get_policy(request: Request) -> dict[str, Any]:
+    """The access policy of an asset."""
+    library = request.service.library
+    return library.policies.get(library.view().policy_holder(request.asset))
+
+
+@route("POST", "/assets/(.+):setIamPolicy")
+def set_policy(request: Request) -> dict[str, Any]:
+    """Replace the access policy of an asset; it is kept and restricts nobody here."""
+    library = request.service.library
+    holder = library.view().policy_holder(request.asset)
+    if holder != request.asset:
+        raise ArgumentError(f"The images of a collection have its policy: set that of '{holder}'.")
+    return library.policies.set(holder, request.body.get("policy"))
+
+
+@route("POST", "/assets/(.+):testIamPermissions")
+def test_permissions(request: Request) -> dict[str, Any]:
+    """All permissions: whoever reaches a stand-in owns it."""
     request.service.library.view().kind(request.asset)
-    key = f"policy:{request.asset}"
-    if "policy" in request.body:
-        request.service.saved.put(key, request.body["policy"])
-    return request.service.saved.get(key) or {"bindings": [], "etag": "local"}
+    return {"permissions": list(request.body.get("permissions") or ())}
 
 
 @route("GET", "/assets/?(.*)")
@@ -74,11 +99,12 @@ def delete_asset(request: Request) -> dict[str, Any]:
 
 @route("PATCH", "/assets/(.+)")
 def update_asset(request: Request) -> dict[str, Any]:
-    """Change properties of a written asset; the mask names them as `properties.NAME` or all as `properties`."""
+    """Change properties and times of a written asset; see `AssetLibrary.update` for the mask."""
     library = request.service.library
-    paths = (request.body.get("updateMask") or {}).get("paths") or []
-    paths = paths.split(",") if isinstance(paths, str) else paths
-    library.update_properties(request.asset, dict((request.body.get("asset") or {}).get("properties") or {}), paths)
+    mask = request.body.get("updateMask") or []
+    paths = mask.get("paths") or [] if isinstance(mask, dict) else mask
+    paths = [path.strip() for path in paths.split(",")] if isinstance(paths, str) else list(paths)
+    library.update(request.asset, dict(request.body.get("asset") or {}), paths)
     return library.view().describe(request.asset)
 
 
@@ -106,34 +132,46 @@ def _transfer(request: Request, *, keep: bool) -> dict[str, Any]:
 @route("POST", "/image:importExternal")
 def import_external(request: Request) -> dict[str, Any]:
     """A COG-backed image asset, at once."""
-    return ingestion.import_external(request.service.library, request.service.reader, request.body)
+    service = request.service
+    return ingestion.import_external(service.library, service.reader, service.storage_endpoint, request.body)
+
+
+def _begun(request: Request, kind: str, description: str, check: Callable[[], object]) -> dict[str, Any]:
+    """The operation that a request begins, or began when it came before: then the asset may be there already."""
+    operations = request.service.operations
+    if known := operations.find(request.body):
+        return known
+    check()
+    return operations.start(request.project, kind, str(request.body.get("description") or description), request.body)
+
+
+def _ingested(request: Request, key: str) -> str:
+    return str((request.body.get(key) or {}).get("name", ""))
 
 
 @route("POST", "/image:import")
 def import_image(request: Request) -> dict[str, Any]:
     """Ingest an image: an operation."""
-    name = ingestion.check_image(request.service.library, request.body)
-    return request.service.operations.start(request.project, "INGEST_IMAGE", f'Ingest image: "{name}"', request.body)
+    text = f'Ingest image: "{_ingested(request, "imageManifest")}"'
+    return _begun(request, "INGEST_IMAGE", text, partial(ingestion.check_image, request.service.library, request.body))
 
 
 @route("POST", "/table:import")
 def import_table(request: Request) -> dict[str, Any]:
     """Ingest a table: an operation."""
-    name = ingestion.check_table(request.service.library, request.body)
-    return request.service.operations.start(request.project, "INGEST_TABLE", f'Ingest table: "{name}"', request.body)
+    text = f'Ingest table: "{_ingested(request, "tableManifest")}"'
+    return _begun(request, "INGEST_TABLE", text, partial(ingestion.check_table, request.service.library, request.body))
 
 
 @route("POST", "/image:export")
 def export_image(request: Request) -> dict[str, Any]:
     """Export an image to an asset or to Cloud Storage: an operation."""
-    exports.check(request.service, request.body, table=False)
-    text = str(request.body.get("description") or "myExportImageTask")
-    return request.service.operations.start(request.project, "EXPORT_IMAGE", text, request.body)
+    check = partial(exports.check, request.service, request.body, table=False)
+    return _begun(request, "EXPORT_IMAGE", "myExportImageTask", check)
 
 
 @route("POST", "/table:export")
 def export_table(request: Request) -> dict[str, Any]:
     """Export features to an asset or to Cloud Storage: an operation."""
-    exports.check(request.service, request.body, table=True)
-    text = str(request.body.get("description") or "myExportTableTask")
-    return request.service.operations.start(request.project, "EXPORT_FEATURES", text, request.body)
+    check = partial(exports.check, request.service, request.body, table=True)
+    return _begun(request, "EXPORT_FEATURES", "myExportTableTask", check)

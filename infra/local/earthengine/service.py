@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.local.earthengine import algorithms
 from infra.local.earthengine.algorithms.registry import invoke
-from infra.local.earthengine.assets import AssetLibrary
 from infra.local.earthengine.context import Context
 from infra.local.earthengine.errors import ArgumentError, NotFoundError
 from infra.local.earthengine.graph import Graph
 from infra.local.earthengine.image import Image
+from infra.local.earthengine.library import AssetLibrary
 from infra.local.earthengine.operations import Operations
+from infra.local.earthengine.profiles import Profiles
 from infra.local.earthengine.promote import promote
 from infra.local.earthengine.sources import Reader
 from infra.local.earthengine.store import JsonStore
@@ -38,6 +39,8 @@ class Service:
     """Maps, thumbnails and table downloads by name, so that their addresses outlive a restart."""
     storage_endpoint: str = ""
     """Address of the Cloud Storage stand-in; empty when there is none."""
+    profiles: Profiles = field(default_factory=Profiles)
+    """What the requests cost that asked for it."""
 
     @property
     def state(self) -> Path:
@@ -46,7 +49,7 @@ class Service:
 
     def context(self) -> Context:
         """The surroundings of a request that begins now."""
-        return Context(self.library.view(), self.reader)
+        return Context(self.library.view(), self.reader, self.profiles)
 
     def evaluate(self, expression: Any, context: Context | None = None) -> Any:
         """The value of an expression."""

@@ -17,15 +17,25 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import Interleaving, MaskFlags, Resampling
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
+from infra.local.earthengine import stacks
 from infra.local.earthengine.errors import ArgumentError
-from infra.local.earthengine.grid import Array, PixelGrid, Projection
+from infra.local.earthengine.grid import Array, PixelGrid, Projection, offset
 from infra.local.earthengine.raster import Node, Raster, Run, full
 
 DRIVER = "GTiff"
+POLICIES = ("MEAN", "SAMPLE", "MODE", "MIN", "MAX", "MEDIAN")
+"""How the coarse levels of a pyramid are made: SAMPLE takes the upper left pixel, for bits and classes and dates."""
+MAX_COARSENED = 64_000_000
+"""Pixels that are read at full size to make coarse ones of them; above, GDAL's nearest ones are taken."""
+MAX_BLOCK_BYTES = 256 * 2**20
+"""A file's blocks are read whole: a small file may declare one that would fill the memory."""
+PIXEL = Interleaving.pixel
+CACHE_BYTES = 512 * 2**20
+"""Of decoded blocks, in all threads together."""
 OPEN_FILES = 64
 """Files kept open in each thread."""
 
@@ -44,6 +54,39 @@ class RasterInfo:
     """Size of the file, 0 for remote ones."""
 
 
+@dataclass(frozen=True)
+class FileMask:
+    """How a band of a file says which pixels are valid."""
+
+    kind: str
+    """`none`: all are; `nodata`: by a value; `file`: by a mask or an alpha band."""
+    nodata: float = math.nan
+    """The value that means no data."""
+
+
+def file_masks(dataset: Any) -> tuple[FileMask, ...]:
+    """How each band of an open file is masked. (Asking rasterio costs more than reading a small window.)"""
+    found = []
+    for flags, nodata in zip(dataset.mask_flag_enums, dataset.nodatavals, strict=True):
+        if nodata is not None and MaskFlags.nodata in flags:
+            found.append(FileMask("nodata", float(nodata)))
+        else:
+            found.append(FileMask("none" if MaskFlags.all_valid in flags else "file"))
+    return tuple(found)
+
+
+def check_blocks(uri: str, dataset: Any) -> None:
+    """ArgumentError for a file of which a single pixel cannot be read without a large part of it."""
+    for (height, width), kind in zip(dataset.block_shapes, dataset.dtypes, strict=True):
+        size = height * width * np.dtype(kind).itemsize * (dataset.count if dataset.interleaving == PIXEL else 1)
+        if size > MAX_BLOCK_BYTES:
+            dataset.close()
+            raise ArgumentError(
+                f"'{uri}' is stored in blocks of {width}x{height} pixels, {size} bytes each (at most {MAX_BLOCK_BYTES}): "
+                "write it as a tiled GeoTIFF or a COG."
+            )
+
+
 class Reader:
     """Opens and reads raster files. Safe to use from several threads."""
 
@@ -56,7 +99,7 @@ class Reader:
     @contextmanager
     def environment(self) -> Iterator[None]:
         """GDAL's settings while rasters are described or read."""
-        options: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": 256}
+        options: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": CACHE_BYTES}
         if self._endpoint:
             options |= {
                 "CPL_GS_ENDPOINT": f"{self._endpoint}/",
@@ -80,7 +123,7 @@ class Reader:
         key = (uri, self._stamp(uri))
         if key not in self._infos:
             with self.environment():
-                dataset = self._dataset(uri)
+                dataset, _ = self._dataset(uri)
                 if dataset.crs is None:
                     raise ArgumentError(f"'{uri}' has no coordinate reference system.")
                 epsg = dataset.crs.to_epsg()
@@ -93,30 +136,39 @@ class Reader:
                 )
         return self._infos[key]
 
-    def read(self, uri: str, band: int, window: Window, out_shape: tuple[int, int]) -> Raster:
-        """Pixels of a window, averaged to `out_shape` (y, x) where that is smaller."""
-        dataset = self._dataset(uri)
-        averaged = out_shape != (window.height, window.width)
-        kwargs: dict[str, Any] = {"indexes": band, "window": window}
-        if averaged:
-            kwargs |= {"out_shape": out_shape, "resampling": Resampling.average}
+    def read(self, uri: str, band: int, window: Window, factor: int = 1, policy: str = "MEAN") -> Raster:
+        """Pixels of a window, each of `factor` x `factor` of the file's by a policy; its mask is the mean of theirs."""
+        dataset, masks = self._dataset(uri)
+        full = (int(window.height), int(window.width))
+        out_shape = (-(-full[0] // factor), -(-full[1] // factor))
         try:
-            values = dataset.read(**kwargs)
-            mask = self._mask(dataset, band, values, window, out_shape)
+            if factor == 1:
+                values = dataset.read(band, window=window)
+                return Raster(values, self._mask(dataset, masks, band, values, window))
+            if policy == "MEAN" or full[0] * full[1] > MAX_COARSENED:
+                method = Resampling.average if policy == "MEAN" else Resampling.nearest
+                values = dataset.read(band, window=window, out_shape=out_shape, resampling=method)
+                mask = self._mask(dataset, masks, band, values, window)
+                if masks[band - 1].kind == "none" or policy != "MEAN":
+                    return Raster(values, mask)
+                part = dataset.read_masks(band, window=window, out_shape=out_shape, resampling=Resampling.average)
+                return Raster(values, mask, np.maximum(part, 1).astype("float32") / 255 if (part < 255).any() else None)
+            values = dataset.read(band, window=window)
+            return coarsened(Raster(values, self._mask(dataset, masks, band, values, window)), factor, policy)
         except RasterioIOError as error:
             self._forget(lambda name: name == uri)
             raise ArgumentError(f"Cannot read '{uri}': {error}") from error
-        return Raster(values, mask)
 
-    def _mask(self, dataset: Any, band: int, values: Array, window: Window, out_shape: tuple[int, int]) -> Array:
-        flags = dataset.mask_flag_enums[band - 1]
-        nodata = dataset.nodatavals[band - 1]
-        if nodata is not None and MaskFlags.nodata in flags:
-            mask = ~np.isnan(values) if math.isnan(nodata) else values != nodata
-        elif MaskFlags.all_valid in flags:
-            mask = np.ones(values.shape, bool)
+    def _mask(self, dataset: Any, masks: tuple[FileMask, ...], band: int, values: Array, window: Window) -> Array:
+        own = masks[band - 1]
+        if own.kind == "file":
+            mask = dataset.read_masks(band, window=window, out_shape=values.shape) != 0
+        elif own.kind == "nodata" and not math.isnan(own.nodata):
+            mask = values != own.nodata
+        elif values.dtype.kind == "f":
+            return np.isfinite(values)
         else:
-            mask = dataset.read_masks(band, window=window, out_shape=out_shape) != 0
+            return np.broadcast_to(np.asarray(True), values.shape)
         return np.asarray(mask & np.isfinite(values) if values.dtype.kind == "f" else mask)
 
     def _stamp(self, uri: str) -> int:
@@ -127,26 +179,30 @@ class Reader:
         except OSError as error:
             raise ArgumentError(f"Raster file '{uri}' cannot be opened: {error.strerror}.") from error
 
-    def _dataset(self, uri: str) -> Any:
+    def _dataset(self, uri: str) -> tuple[Any, tuple[FileMask, ...]]:
+        """An open file of this thread, and how each of its bands is masked."""
         opened: OrderedDict[tuple[str, int], Any] | None = getattr(self._local, "opened", None)
         if opened is None:
             opened = self._local.opened = OrderedDict()
         key = (uri, self._stamp(uri))
         if key in opened:
             opened.move_to_end(key)
-            return opened[key]
+            found: tuple[Any, tuple[FileMask, ...]] = opened[key]
+            return found
         try:
-            opened[key] = dataset = rasterio.open(self._path(uri), driver=DRIVER)
+            dataset = rasterio.open(self._path(uri), driver=DRIVER)
         except RasterioIOError as error:
             raise ArgumentError(f"'{uri}' cannot be opened as a GeoTIFF: {error}") from error
+        check_blocks(uri, dataset)
+        opened[key] = dataset, file_masks(dataset)
         while len(opened) > OPEN_FILES:
-            opened.popitem(last=False)[1].close()
-        return dataset
+            opened.popitem(last=False)[1][0].close()
+        return dataset, opened[key][1]
 
     def _forget(self, chosen: Callable[[str], bool]) -> None:
         opened: OrderedDict[tuple[str, int], Any] = getattr(self._local, "opened", None) or OrderedDict()
         for key in [k for k in opened if chosen(k[0])]:
-            opened.pop(key).close()
+            opened.pop(key)[0].close()
 
     def _path(self, uri: str) -> str:
         if not uri.startswith("gs://"):
@@ -162,8 +218,8 @@ class Reader:
 class FileBand(Node):
     """A band of a raster file, sampled by nearest neighbour.
 
-    Where the grid is coarser than twice the file's pixels, the next finer level of a mean pyramid is sampled, as
-    Earth Engine does with the pyramid of an asset.
+    Where the grid is coarser than twice the file's pixels, the next finer level of a pyramid is sampled, as Earth Engine
+    does with the pyramid of an asset.
     """
 
     uri: str
@@ -172,9 +228,14 @@ class FileBand(Node):
     """Number of the band in the file, from 1."""
     info: RasterInfo
     """What the file said."""
+    policy: str = "MEAN"
+    """How coarse pixels are made of fine ones: one of POLICIES."""
 
     def compute(self, grid: PixelGrid, run: Run) -> Raster:
         """See `Node.compute`."""
+        first = offset(grid, self.info.projection)
+        if first is not None:
+            return self._cut(grid, first, run)
         place = run.positions(grid, self.info.projection)
         factor = 1 << pyramid_level(grid, self.info.projection)
         height, width = self.info.shape_yx
@@ -196,11 +257,54 @@ class FileBand(Node):
             min((c1 - c0) * factor, width - c0 * factor),
             min((r1 - r0) * factor, height - r0 * factor),
         )
-        values, valid = run.reader.read(self.uri, self.band, window, (r1 - r0, c1 - c0))
+        found = run.reader.read(self.uri, self.band, window, factor, self.policy)
+        values, valid = found.values, found.mask
         at = (np.clip(rows - r0, 0, r1 - r0 - 1), np.clip(cols - c0, 0, c1 - c0 - 1))
+        fraction = None if found.fraction is None else found.fraction[at]
         if valid.all():
-            return Raster(values[at], np.broadcast_to(inside, grid.shape_yx))
-        return Raster(values[at], valid[at] & inside)
+            return Raster(values[at], np.broadcast_to(inside, grid.shape_yx), fraction)
+        return Raster(values[at], valid[at] & inside, fraction)
+
+    def _cut(self, grid: PixelGrid, first: tuple[int, int], run: Run) -> Raster:
+        """The file's own pixels from a row and a column on."""
+        (row, col), (height, width) = first, grid.shape_yx
+        top, left = max(row, 0), max(col, 0)
+        bottom, right = min(row + height, self.info.shape_yx[0]), min(col + width, self.info.shape_yx[1])
+        dtype = self.info.dtypes[self.band - 1]
+        if bottom <= top or right <= left:
+            return Raster(full(grid, 0, dtype), full(grid, False, bool))
+        found: Raster = run.reader.read(self.uri, self.band, Window(left, top, right - left, bottom - top))
+        if found.values.shape == grid.shape_yx:
+            return found
+        values, mask = np.zeros(grid.shape_yx, dtype), np.zeros(grid.shape_yx, bool)
+        at = (slice(top - row, bottom - row), slice(left - col, right - col))
+        values[at], mask[at] = found.values, found.mask
+        return Raster(values, mask)
+
+
+def coarsened(fine: Raster, factor: int, policy: str) -> Raster:
+    """Pixels of `factor` x `factor` others by a policy; those at the end are made of what is there."""
+    height, width = fine.values.shape
+    rows, cols = -(-height // factor), -(-width // factor)
+    if policy == "SAMPLE":
+        return Raster(fine.values[::factor, ::factor], fine.mask[::factor, ::factor])
+    padding = ((0, rows * factor - height), (0, cols * factor - width))
+
+    def stacked(values: Array) -> Array:
+        cut = np.pad(values, padding).reshape(rows, factor, cols, factor)
+        return np.moveaxis(cut, (1, 3), (0, 1)).reshape(factor * factor, rows, cols)
+
+    values, mask = stacked(fine.values), stacked(fine.mask)
+    found, known = _COARSE[policy]([values], mask)[0]
+    there = stacked(np.ones(fine.values.shape, bool)).sum(axis=0)
+    part = mask.sum(axis=0) / np.maximum(there, 1)
+    return Raster(
+        np.asarray(found).astype(fine.values.dtype), known, part.astype("float32") if part.min() < 1 else None
+    )
+
+
+_COARSE = {"MODE": stacks.mode, "MIN": stacks.extreme(False), "MAX": stacks.extreme(True), "MEDIAN": stacks.median}
+"""What a policy computes of the fine pixels."""
 
 
 def pyramid_level(grid: PixelGrid, source: Projection) -> int:

@@ -29,7 +29,8 @@ class JsonStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Hold it to read and then write without a rival between."""
         self._values: dict[str, dict[str, Any]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.glob("*.json")):
@@ -41,23 +42,23 @@ class JsonStore:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """A value, None when there is none. Not to be changed by the caller."""
-        with self._lock:
+        with self.lock:
             return self._values.get(key)
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Set a value."""
         data = json.dumps({"key": key, "value": value}, ensure_ascii=False, indent=1).encode()
-        with self._lock:
+        with self.lock:
             write_atomically(self._path(key), data)
             self._values[key] = value
 
     def delete(self, key: str) -> None:
         """Remove a value, if it is there."""
-        with self._lock:
+        with self.lock:
             self._values.pop(key, None)
             self._path(key).unlink(missing_ok=True)
 
     def items(self) -> list[tuple[str, dict[str, Any]]]:
         """All keys and values."""
-        with self._lock:
+        with self.lock:
             return list(self._values.items())

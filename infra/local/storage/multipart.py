@@ -48,6 +48,7 @@ async def split_upload(
     mark = b"--" + boundary(content_type)
     buffer = bytearray()
     head: tuple[bytes, str] | None = None
+    newline = b"\r\n"
     # The closing boundary may be split over chunks: this much is always held back.
     held = len(mark) + 16
     async for chunk in chunks:
@@ -57,7 +58,7 @@ async def split_upload(
                 if len(buffer) > MAX_HEAD_BYTES:
                     raise StorageError(400, "badRequest", "The metadata part of the upload is too large.")
                 continue
-            head = parsed[0], parsed[1]
+            head, newline = (parsed[0], parsed[1]), parsed[3]
             del buffer[: parsed[2]]
         if len(buffer) > held:
             take(bytes(buffer[:-held]))
@@ -65,13 +66,13 @@ async def split_upload(
     end = buffer.rfind(mark + b"--")
     if head is None or end < 0:
         raise StorageError(400, "badRequest", "The multipart upload ends early or is malformed.")
-    content = bytes(buffer[:end])
-    take(content.removesuffix(b"\r\n") if content.endswith(b"\r\n") else content.removesuffix(b"\n"))
+    # Lines end as in the head of the upload: a content that ends in \r before the \n of gcsfs keeps its last byte.
+    take(bytes(buffer[:end]).removesuffix(newline))
     return head
 
 
-def _parse_head(data: bytes, mark: bytes) -> tuple[bytes, str, int] | None:
-    """(JSON, content type, where the content begins) once the heads of both parts are complete."""
+def _parse_head(data: bytes, mark: bytes) -> tuple[bytes, str, int, bytes] | None:
+    """(JSON, content type, where the content begins, how lines end) once the heads of both parts are complete."""
     first = data.find(mark)
     opened = _BLANK_LINE.search(data, first + len(mark)) if first >= 0 else None
     if opened is None:
@@ -81,7 +82,9 @@ def _parse_head(data: bytes, mark: bytes) -> tuple[bytes, str, int] | None:
     if closed is None:
         return None
     kind = re.search(rb"(?i)content-type:[ \t]*([^\r\n]+)", data[second : closed.start() + 1])
-    return data[opened.end() : second].strip(), kind[1].decode("latin-1").strip() if kind else "", closed.end()
+    newline = b"\r\n" if data[second - 1 : second] == b"\r" else b"\n"
+    content_type = kind[1].decode("latin-1").strip() if kind else ""
+    return data[opened.end() : second].strip(), content_type, closed.end(), newline
 
 
 def split_batch(body: bytes, content_type: str) -> list[BatchPart]:

@@ -13,9 +13,10 @@ from infra.local.earthengine.algorithms.registry import algorithm, register
 from infra.local.earthengine.context import Context
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.geometry import Geometry
+from infra.local.earthengine.histograms import frequency_histogram
 from infra.local.earthengine.image import Element, Image
 from infra.local.earthengine.promote import to_geometry
-from infra.local.earthengine.reducers import Reducer, frequency_histogram, plain
+from infra.local.earthengine.reducers import Reducer, Rows, plain
 from infra.local.earthengine.values import Collection, Date, Feature, Function
 
 
@@ -206,7 +207,7 @@ def aggregate_array(collection: Collection, property: str) -> list[Any]:
 @algorithm("AggregateFeatureCollection.histogram")
 def aggregate_histogram(collection: Collection, property: str) -> Any:
     """How often each value of the property occurs."""
-    return frequency_histogram([(v,) for v in aggregate_array(collection, property)])[0]
+    return frequency_histogram(Rows([(v,) for v in aggregate_array(collection, property)]))[0]
 
 
 @algorithm("AggregateFeatureCollection.count")
@@ -228,6 +229,7 @@ def aggregate_first(collection: Collection, property: str) -> Any:
 
 
 def _extreme(collection: Collection, property: str, *, choose: Callable[..., Any]) -> Any:
+    """The smallest or largest value of a property; null when no element has it."""
     return choose(aggregate_array(collection, property), default=None)
 
 
@@ -236,6 +238,7 @@ register("AggregateFeatureCollection.max", partial(_extreme, choose=max))
 
 
 def _aggregate(collection: Collection, property: str, *, reducer: Reducer) -> Any:
+    """A sum, mean, product, deviation (`_sd`) or variance (`_var`) of a property, of all (`total`) or of a sample."""
     return next(iter(reducer.rows([(v,) for v in aggregate_array(collection, property)]).values()))
 
 

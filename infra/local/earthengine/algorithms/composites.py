@@ -10,6 +10,7 @@ import numpy as np
 
 from infra.local.earthengine import pixeltype
 from infra.local.earthengine.algorithms import reducers as constructors
+from infra.local.earthengine.algorithms.images_masks import Layered
 from infra.local.earthengine.algorithms.registry import algorithm, register
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.geometry import WORLD
@@ -38,39 +39,19 @@ class Reduced(Node):
         """See `Node.compute`."""
         values: list[Array] = []
         mask: Array | None = None
+        weights: Array | None = None
         for nodes in self.stacks:
             rasters = [run.pixels(node, grid) for node in nodes]
             values.append(np.stack([p.values for p in rasters]))
             valid = np.stack([p.mask for p in rasters])
             mask = valid if mask is None else mask & valid
+            if any(p.fraction is not None for p in rasters):
+                parts = np.stack([p.weights for p in rasters])
+                weights = parts if weights is None else np.minimum(weights, parts)
         if mask is None:
             return Raster(full(grid, 0, self.type.dtype), full(grid, False, bool))
-        found, found_mask = self.reducer.pixels(values, mask)[self.output]
+        found, found_mask = self.reducer.pixels(values, mask, weights)[self.output]
         return Raster(pixeltype.cast(np.asarray(found), self.type), np.broadcast_to(found_mask, grid.shape_yx))
-
-
-@dataclass(frozen=True, eq=False)
-class Topmost(Node):
-    """The last valid one of several nodes; those below are computed only where they are needed."""
-
-    layers: tuple[Node, ...]
-    """From bottom to top."""
-    type: PixelType
-    """The type of all together."""
-
-    def compute(self, grid: PixelGrid, run: Run) -> Raster:
-        """See `Node.compute`."""
-        values = np.zeros(grid.shape_yx, self.type.dtype)
-        mask = np.zeros(grid.shape_yx, bool)
-        for layer in reversed(self.layers):
-            top, valid = run.pixels(layer, grid)
-            new = valid & ~mask
-            if new.any():
-                values[new] = pixeltype.cast(top, self.type)[new]
-                mask |= new
-            if mask.all():
-                break
-        return Raster(values, mask)
 
 
 def bands_by_name(collection: Collection) -> dict[str, list[Band]]:
@@ -91,11 +72,11 @@ def composite(bands: list[Band]) -> Image:
 
 @algorithm("ImageCollection.mosaic")
 def mosaic(collection: Collection) -> Image:
-    """The last valid pixel of each band, last image on top."""
+    """The last valid pixel of each band, last image on top; mixed with those below where its mask is a fraction."""
     bands = []
     for name, found in bands_by_name(collection).items():
         kind = pixeltype.union(b.type for b in found)
-        bands.append(Band(name, Topmost(tuple(b.node for b in found), kind), kind))
+        bands.append(Band(name, Layered(tuple(b.node for b in found), kind), kind))
     return composite(bands)
 
 
@@ -135,6 +116,7 @@ def _outputs(stacks: list[list[Band]], reducer: Reducer, names: list[str], count
 
 
 def _named_reduction(collection: Collection, *, reducer: Reducer) -> Image:
+    """The reducer of this name over the images, under the bands' own names."""
     return reduced(collection, reducer, keep_names=True)
 
 

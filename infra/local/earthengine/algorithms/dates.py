@@ -235,6 +235,7 @@ def _ends(value: DateRange) -> tuple[float, float]:
 
 
 def _combined(dateRange: DateRange, other: DateRange, *, union: bool) -> DateRange:
+    """The interval that spans both, or that both have in common."""
     (a0, a1), (b0, b1) = _ends(dateRange), _ends(other)
     first, last = (min(a0, b0), max(a1, b1)) if union else (max(a0, b0), min(a1, b1))
     return DateRange(

@@ -11,7 +11,7 @@ import shapely
 
 from infra.local.earthengine import pixeltype
 from infra.local.earthengine.algorithms.registry import algorithm
-from infra.local.earthengine.algorithms.visualise import BYTE, COLOURS, colour
+from infra.local.earthengine.algorithms.visualise import BYTE, COLOURS, translucent
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.geometry import WGS84, Geometry
 from infra.local.earthengine.grid import Array, PixelGrid
@@ -129,10 +129,10 @@ def paint(image: Image, featureCollection: Collection, color: Any = 0, width: An
 class Style:
     """How one feature is drawn."""
 
-    stroke: tuple[int, int, int]
-    """Colour of the outline."""
-    fill: tuple[int, int, int] | None
-    """Colour of the inside; None: nothing."""
+    stroke: tuple[int, int, int, int]
+    """Colour and opacity of the outline."""
+    fill: tuple[int, int, int, int] | None
+    """Colour and opacity of the inside; None: nothing."""
     width: float
     """Of the outline in pixels."""
     point: float
@@ -155,15 +155,23 @@ class Drawn(Node):
         size = grid.projection.pixel_size
         widest = max((max(s.width, s.point) for s in self.styles), default=0)
         parts: list[tuple[Any, float]] = []
+        opacities: list[float] = []
         for i in self.shapes.near(grid, run, widest):
             style, made = self.styles[i], self.shapes.geometries[i].in_crs(grid.crs)
             flat = made.geom_type in ("Point", "MultiPoint")
             if made.area > 0 and style.fill is not None:
                 parts.append((made, style.fill[self.channel]))
+                opacities.append(style.fill[3] / 255)
             width = style.point if flat else style.width
             if width > 0:
                 parts.append((stroked(made, width * size), style.stroke[self.channel]))
-        return Raster(*burn(parts, grid, "uint8"))
+                opacities.append(style.stroke[3] / 255)
+        values, mask = burn(parts, grid, "uint8")
+        if all(v == 1 for v in opacities):
+            return Raster(values, mask)
+        clear = [(shape, v) for (shape, _), v in zip(parts, opacities, strict=True)]
+        fraction = burn(clear, grid, "float32")[0]
+        return Raster(values, mask & (fraction > 0), fraction)
 
 
 def _drawing(collection: Collection, styles: list[Style]) -> Image:
@@ -174,7 +182,7 @@ def _drawing(collection: Collection, styles: list[Style]) -> Image:
 @algorithm("Collection.draw")
 def draw(collection: Collection, color: str, pointRadius: int = 3, strokeWidth: int = 2) -> Image:
     """Features in a colour: outlines, filled insides, discs for points."""
-    shown = colour(color)
+    shown = translucent(color)
     style = Style(shown, shown, float(strokeWidth), 2.0 * pointRadius)
     return _drawing(collection, [style] * len(collection.elements))
 
@@ -193,23 +201,18 @@ def style_collection(
 ) -> Image:
     """Features in colours, also by a dictionary in a property of each.
 
-    Masks are binary here: a translucent colour shows as opaque, one of alpha 0 as nothing. All points are discs and
-    all lines solid.
+    Where drawings overlap, the last one is seen with its own opacity. All points are discs and all lines solid.
     """
     default = {"color": color, "pointSize": pointSize, "width": width, "fillColor": fillColor}
     styles = []
     for element in collection.elements:
         own = element.get(styleProperty) if styleProperty else None
         chosen = {**default, **(own if isinstance(own, dict) else {})}
-        stroke, fill = colour(str(chosen["color"])), chosen["fillColor"]
-        inside = stroke if fill is None else None if _invisible(str(fill)) else colour(str(fill))
+        stroke, fill = translucent(str(chosen["color"])), chosen["fillColor"]
+        # Without a fill of its own the inside has the colour of the outline, two thirds as opaque.
+        inside = (*stroke[:3], round(stroke[3] * 0.66)) if fill is None else translucent(str(fill))
         styles.append(Style(stroke, inside, float(chosen["width"]), float(chosen["pointSize"])))
     return _drawing(collection, styles)
-
-
-def _invisible(text: str) -> bool:
-    digits = text.removeprefix("#")
-    return len(digits) == 8 and digits.endswith("00")
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,6 +146,7 @@ ALIASES = {
 
 
 def _spatial(maxError: Any = None, **sides: Any) -> Filter:
+    """The geometries meet, do not meet, or one holds the other; see `_comparison` for the sides."""
     return _comparison(**sides)
 
 

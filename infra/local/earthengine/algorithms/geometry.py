@@ -68,6 +68,7 @@ def _construct(
     kind: str,
     depth: int,
 ) -> Geometry:
+    """A geometry from GeoJSON coordinates; geodesic edges unless it has a projected system."""
     return _made(kind, _nested(coordinates, depth), crs, geodesic)
 
 
@@ -192,11 +193,13 @@ MEASURES: dict[str, Callable[..., Any]] = {"area": area, "perimeter": perimeter,
 
 
 def _on_feature(feature: Element, *, function: Callable[..., Geometry], **parameters: Any) -> Feature:
+    """The feature with its geometry changed as the geometry's own function does; properties stay."""
     changed = function(to_geometry(feature), **parameters)
     return Feature(feature.id, feature.properties, changed)
 
 
 def _measure_feature(feature: Element, *, function: Callable[..., float], **parameters: Any) -> float:
+    """Area, length or perimeter of a feature's geometry in metres."""
     return function(to_geometry(feature), **parameters)
 
 
@@ -230,10 +233,12 @@ COMBINATIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _relation(left: Any, right: Any, maxError: Any = None, proj: Any = None, *, test: Callable[..., bool]) -> bool:
+    """Whether two geometries meet, do not meet, or one holds the other, in longitude and latitude."""
     return bool(test(to_geometry(left).lonlat(), to_geometry(right).lonlat()))
 
 
 def _combination(left: Any, right: Any, maxError: Any = None, proj: Any = None, *, make: Callable[..., Any]) -> Any:
+    """Points of both, of either, of the first alone, or of one alone; a feature keeps its properties."""
     result = Geometry(make(to_geometry(left).lonlat(), to_geometry(right).lonlat()), geodesic=False)
     return Feature(left.id, left.properties, result) if isinstance(left, Feature) else result
 

@@ -163,7 +163,10 @@ def link_collection(
     linkedProperties: Any = None,
     matchPropertyName: str = "system:index",
 ) -> Image:
-    """Bands and properties of the image with the same value of a property; masked bands where there is none."""
+    """Bands and properties of the image with the same value of a property, in place of its own of the same names.
+
+    Where no image of the collection has that value the bands are masked and the properties null.
+    """
     wanted = input.get(matchPropertyName)
     found = next(
         (e for e in imageCollection.elements if wanted is not None and e.get(matchPropertyName) == wanted), None
@@ -179,7 +182,7 @@ def link_collection(
             linked = select(like, bands, caller="Image.linkCollection")
         if found is None:
             linked = mapped(linked, masked_band)
-        result = replace(add_bands(input, linked), id=input.id, version=input.version)
+        result = replace(add_bands(input, linked, None, True), id=input.id, version=input.version)
     properties = _as_list(linkedProperties)
     if properties is not None:
         values = {p: None if found is None else found.get(p) for p in properties}
@@ -231,11 +234,11 @@ class Remapped(Node):
 
     def compute(self, grid: PixelGrid, run: Run) -> Raster:
         """See `Node.compute`."""
-        values, mask = run.pixels(self.source, grid)
+        values, mask = source = run.pixels(self.source, grid)
         found = np.zeros(grid.shape_yx, bool)
         result = np.full(grid.shape_yx, 0 if self.default is None else self.default, self.type.dtype)
         for old, new in zip(self.before, self.after, strict=True):
             at = (values == old) & ~found
             result[at] = new
             found |= at
-        return Raster(result, mask if self.default is not None else mask & found)
+        return Raster(result, mask if self.default is not None else mask & found, source.fraction)

@@ -50,13 +50,13 @@ def reproject(
 
 @algorithm("Image.resample")
 def resample(image: Image, mode: str = "bilinear") -> Image:
-    """Bilinear in place of nearest neighbour when the image is asked for on another grid than its own.
+    """Bilinear or bicubic in place of nearest neighbour when the image is asked for on another grid than its own.
 
     A composite or a constant has no pixels of its own and is left as it is, as in Earth Engine: resample the images
     before they are composited. Integers become float.
     """
-    if mode != "bilinear":
-        raise ArgumentError(f"Image.resample: The mode '{mode}' is not known to the local stand-in; use 'bilinear'.")
+    if mode not in ("bilinear", "bicubic"):
+        raise ArgumentError(f"Image.resample: The mode must be 'bilinear' or 'bicubic', got '{mode}'.")
 
     def changed(band: Band) -> Band:
         if not band.has_grid:
@@ -64,7 +64,7 @@ def resample(image: Image, mode: str = "bilinear") -> Image:
         kind = band.type
         if kind.precision == "int":
             kind = PixelType("float", kind.minimum, kind.maximum)
-        node = OwnGrid(band.node, band.projection, kind, band.shape_yx, bilinear=True)
+        node = OwnGrid(band.node, band.projection, kind, band.shape_yx, mode=mode)
         return replace(band, node=node, type=kind)
 
     return mapped(image, changed)

@@ -1,4 +1,4 @@
-"""Masks of images: narrowing, replacing, filling and clipping."""
+"""Masks of images: narrowing, replacing, filling, blending and clipping. Masks are fractions, see `raster`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from infra.local.earthengine.grid import Array, PixelGrid
 from infra.local.earthengine.image import Band, Image, constant, leading, mapped
 from infra.local.earthengine.pixeltype import MASK, PixelType
 from infra.local.earthengine.promote import Mismatch, to_geometry, type_name
-from infra.local.earthengine.raster import Masked, MaskOf, Node, Raster, Run
+from infra.local.earthengine.raster import Masked, MaskOf, Node, Raster, Run, least
+
+LEAST_COVERAGE = 0.005
+"""Of a pixel: with less of it in a geometry the pixel does not count as partly inside."""
 
 
 def inside(geometry: Geometry, grid: PixelGrid, run: Run) -> Array:
@@ -31,9 +34,7 @@ def inside(geometry: Geometry, grid: PixelGrid, run: Run) -> Array:
 
 
 def _rasterized(geometry: Geometry, grid: PixelGrid) -> Array:
-    west, south, east, north = grid.bounds
-    margin = max(abs(v) for v in grid.projection.transform[:2])
-    window = shapely.box(west - margin, south - margin, east + margin, north + margin)
+    window = _widened(grid)
     made = geometry.in_crs(grid.crs)
     if not made.intersects(window):
         return np.zeros(grid.shape_yx, bool)
@@ -46,20 +47,59 @@ def _rasterized(geometry: Geometry, grid: PixelGrid) -> Array:
     return np.asarray(burnt, bool)
 
 
+def coverage(geometry: Geometry, grid: PixelGrid, run: Run) -> Array:
+    """The part of each pixel that lies in the geometry, (h, w); below LEAST_COVERAGE it is 0."""
+    if geometry.unbounded:
+        return np.broadcast_to(np.asarray(1.0), grid.shape_yx)
+    key = ("coverage", geometry, grid)
+    if key not in run.shapes:
+        run.shapes[key] = _covered(geometry, grid, inside(geometry, grid, run))
+    return run.shapes[key]
+
+
+def _covered(geometry: Geometry, grid: PixelGrid, centres: Array) -> Array:
+    """Exact areas of the pixels on the geometry's edge; the others are in or out as their centre is."""
+    found = centres.astype("float64")
+    cut = geometry.in_crs(grid.crs).intersection(_widened(grid))
+    part = shapely.multipolygons([p for p in shapely.get_parts(cut) if p.geom_type == "Polygon"])
+    if part.is_empty:
+        return found
+    edge = rasterio.features.rasterize(
+        [part.boundary], grid.shape_yx, transform=grid.affine, dtype="uint8", all_touched=True
+    )
+    rows, cols = np.nonzero(edge)
+    a, b, c, d, e, f = grid.projection.transform
+    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
+    col, row = cols[:, None] + corners[:, 0], rows[:, None] + corners[:, 1]
+    boxes = shapely.polygons(np.dstack([a * col + b * row + c, d * col + e * row + f]))
+    areas = shapely.area(shapely.intersection(boxes, part)) / abs(a * e - b * d)
+    found[rows, cols] = np.where(areas < LEAST_COVERAGE, 0, np.minimum(np.round(areas, 6), 1))
+    return found
+
+
+def _widened(grid: PixelGrid) -> shapely.Polygon:
+    """The grid's outline with a pixel more on each side."""
+    west, south, east, north = grid.bounds
+    margin = max(abs(v) for v in grid.projection.transform[:2])
+    return shapely.box(west - margin, south - margin, east + margin, north + margin)
+
+
 @dataclass(frozen=True, eq=False)
 class Clipped(Node):
-    """A node, masked outside a geometry."""
+    """A node, masked outside a geometry; the mask of a pixel on its edge is the part that is inside."""
 
     source: Node
     """Gives the values."""
     geometry: Geometry
-    """Pixels whose centre lies in it stay."""
+    """What stays."""
 
     def compute(self, grid: PixelGrid, run: Run) -> Raster:
         """See `Node.compute`."""
-        where = inside(self.geometry, grid, run)
-        values, mask = run.pixels(self.source, grid)
-        return Raster(values, mask & where)
+        part = coverage(self.geometry, grid, run)
+        inner = part > 0
+        found = run.pixels(self.source, grid)
+        fraction = part.astype("float32") if (inner & (part < 1)).any() else None
+        return Raster(found.values, found.mask & inner, least((found, Raster(found.values, inner, fraction))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +117,14 @@ class Filled(Node):
 
     def compute(self, grid: PixelGrid, run: Run) -> Raster:
         """See `Node.compute`."""
-        values, mask = run.pixels(self.source, grid)
-        others, valid = run.pixels(self.filling, grid)
+        values, mask = first = run.pixels(self.source, grid)
+        others, valid = second = run.pixels(self.filling, grid)
         dtype = self.type.dtype
         filled = np.where(mask, values.astype(dtype, copy=False), others.astype(dtype, copy=False))
-        return Raster(filled, mask | (valid & inside(self.footprint, grid, run)))
+        fraction = None
+        if first.fraction is not None or second.fraction is not None:
+            fraction = np.where(mask, first.weights, second.weights)
+        return Raster(filled, mask | (valid & inside(self.footprint, grid, run)), fraction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +142,13 @@ class Where(Node):
 
     def compute(self, grid: PixelGrid, run: Run) -> Raster:
         """See `Node.compute`."""
-        values, mask = run.pixels(self.source, grid)
+        values, mask = source = run.pixels(self.source, grid)
         tested, tested_valid = run.pixels(self.test, grid)
         others, others_valid = run.pixels(self.value, grid)
         replaced = tested_valid & (tested != 0) & others_valid
         dtype = self.type.dtype
-        return Raster(np.where(replaced, others.astype(dtype, copy=False), values.astype(dtype, copy=False)), mask)
+        chosen = np.where(replaced, others.astype(dtype, copy=False), values.astype(dtype, copy=False))
+        return Raster(chosen, mask, source.fraction)
 
 
 def _for_each(image: Image, other: Image, caller: str) -> list[tuple[Band, Band]]:
@@ -122,7 +166,7 @@ def _grid_from(band: Band, other: Band) -> Band:
 
 @algorithm("Image.updateMask")
 def update_mask(image: Image, mask: Image) -> Image:
-    """Valid where it was and the mask is valid and not zero."""
+    """Where the image is valid its mask becomes the other image's values, cut off at 0 and 1."""
     pairs = _for_each(image, mask, "Image.updateMask")
     return image.with_bands(replace(_grid_from(b, m), node=Masked(b.node, m.node)) for b, m in pairs)
 
@@ -138,20 +182,30 @@ def image_mask(image: Image, mask: Image | None = None) -> Image:
 
 @algorithm("Image.selfMask")
 def self_mask(image: Image) -> Image:
-    """Valid where it was and is not zero."""
+    """Where the image is valid its mask becomes its own values, cut off at 0 and 1: negative ones are masked."""
     return mapped(image, lambda b: replace(b, node=Masked(b.node, b.node)))
 
 
 @algorithm("Image.unmask")
 def unmask(input: Image, value: Image | None = None, sameFootprint: bool = True) -> Image:
-    """Masked pixels take a value; with `sameFootprint` only inside the image's footprint, which composites lack."""
+    """Masked pixels take a value; with `sameFootprint` only inside the image's footprint, which composites lack.
+
+    Without it the footprint is that of both images together.
+    """
     filling = constant(0) if value is None else value
-    footprint = input.footprint if sameFootprint else Geometry(None)
+    footprint = input.footprint if sameFootprint else _joined(input.footprint, filling.footprint)
     bands = []
     for band, other in _for_each(input, filling, "Image.unmask"):
         kind = pixeltype.union((band.type, other.type))
         bands.append(replace(band, node=Filled(band.node, other.node, kind, footprint), type=kind))
     return replace(input, bands=tuple(bands), footprint=footprint)
+
+
+def _joined(first: Geometry, second: Geometry) -> Geometry:
+    """Both geometries together."""
+    if first.unbounded or second.unbounded:
+        return Geometry(None)
+    return Geometry(first.lonlat().union(second.lonlat()), geodesic=False)
 
 
 @algorithm("Image.where")
@@ -168,13 +222,56 @@ def where(input: Image, test: Image, value: Image) -> Image:
 
 @algorithm("Image.blend")
 def blend(bottom: Image, top: Image) -> Image:
-    """The top image where it is valid, the bottom one elsewhere."""
+    """The top image over the bottom one, mixed by the top's mask; an image of one band goes with all of the other's."""
+    if len(bottom.bands) == 1 < len(top.bands):
+        bottom = bottom.with_bands(replace(bottom.bands[0], id=b.id) for b in top.bands)
     bands = []
     for band, other in _for_each(bottom, top, "Image.blend"):
         kind = pixeltype.union((band.type, other.type))
-        node = Filled(other.node, band.node, kind, Geometry(None))
-        bands.append(replace(band, node=node, type=kind))
+        bands.append(replace(band, node=Layered((band.node, other.node), kind), type=kind))
     return bottom.with_bands(bands)
+
+
+@dataclass(frozen=True, eq=False)
+class Layered(Node):
+    """The topmost valid one of several nodes, mixed with those below where its mask is a fraction.
+
+    Layers are computed only where there is still something to be seen of them.
+    """
+
+    layers: tuple[Node, ...]
+    """From bottom to top."""
+    type: PixelType
+    """The type of all together."""
+
+    def compute(self, grid: PixelGrid, run: Run) -> Raster:
+        """See `Node.compute`."""
+        values = np.zeros(grid.shape_yx, self.type.dtype)
+        mask = np.zeros(grid.shape_yx, bool)
+        for layer in reversed(self.layers):
+            top = run.pixels(layer, grid)
+            if top.fraction is not None:
+                return self._mixed(grid, run)
+            new = top.mask & ~mask
+            if new.any():
+                values[new] = pixeltype.cast(top.values, self.type)[new]
+                mask |= new
+            if mask.all():
+                break
+        return Raster(values, mask)
+
+    def _mixed(self, grid: PixelGrid, run: Run) -> Raster:
+        total, opacity = np.zeros(grid.shape_yx), np.zeros(grid.shape_yx)
+        for layer in reversed(self.layers):
+            top = run.pixels(layer, grid)
+            part = top.weights * (1 - opacity)
+            total += np.where(part > 0, top.values, 0) * part
+            opacity += part
+        mask = opacity > 0
+        mixed = total / np.where(mask, opacity, 1)
+        if self.type.precision == "int":
+            mixed = np.floor(mixed + 0.5)
+        return Raster(pixeltype.cast(mixed, self.type), mask, opacity.astype("float32"))
 
 
 def clip_to(image: Image, geometry: Geometry) -> Image:
@@ -190,7 +287,7 @@ def clip_to(image: Image, geometry: Geometry) -> Image:
 
 @algorithm("Image.clip")
 def clip(input: Image, geometry: Any) -> Image:
-    """Masked where the pixel's centre lies outside the geometry or feature."""
+    """Masked outside the geometry or feature; on its edge the mask is the part of the pixel that is inside."""
     try:
         return clip_to(input, to_geometry(geometry))
     except Mismatch as error:
@@ -201,5 +298,5 @@ def clip(input: Image, geometry: Any) -> Image:
 
 @algorithm("Image.clipToCollection")
 def clip_to_collection(input: Image, collection: Any) -> Image:
-    """Masked where the pixel's centre lies in none of the features."""
+    """Masked where none of the features is."""
     return clip(input, collection)

@@ -100,10 +100,24 @@ def binary(image1: Image, image2: Image, *, name: str, function: Callable[..., A
     bands = []
     for band_name, a, b in matched(image1, image2, f"Image.{name}"):
         kind = types(a.type, b.type)
-        compute = function if kind is BOOLEAN else _wide(function, kind)
+        axes = max(a.type.dimensions, b.type.dimensions)
+        if min(a.type.dimensions, b.type.dimensions) not in (0, axes):
+            raise ArgumentError(f"Image.{name}: The arrays of '{a.id}' and '{b.id}' have different numbers of axes.")
+        kind = kind if not axes else replace(kind, dimensions=axes)
+        compute = function if types is _truth else _wide(function, kind)
         like = leading(a, b)
         bands.append(replace(like, id=band_name, node=Pointwise((a.node, b.node), compute, kind), type=kind))
     return _combined(image1, image2, bands)
+
+
+def scalar(caller: str, *bands: Band) -> None:
+    """ArgumentError for bands whose pixels are arrays, where the stand-in takes numbers only."""
+    for band in bands:
+        if band.type.dimensions:
+            raise ArgumentError(
+                f"{caller}: The band '{band.id}' has arrays as pixels, for which the local stand-in does not know this "
+                "algorithm; use arrayGet, arrayFlatten or arrayReduce first."
+            )
 
 
 def _combined(image1: Image, image2: Image, bands: list[Band]) -> Image:
@@ -163,7 +177,7 @@ def unary(value: Image, *, function: Callable[[Array], Array], types: Callable[[
     """A function of every band."""
 
     def changed(band: Band) -> Band:
-        kind = types(band.type)
+        kind = replace(types(band.type), dimensions=band.type.dimensions)
         compute = (lambda a: function(a.astype(kind.dtype, copy=False))) if kind.precision != "int" else function
         node = Pointwise((band.node,), compute, kind, nan_is_masked=kind.precision != "int")
         return replace(band, node=node, type=kind)

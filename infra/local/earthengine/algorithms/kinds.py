@@ -12,6 +12,7 @@ from infra.local.earthengine.values import ErrorMargin
 
 
 def _named(name: str) -> PixelType:
+    """The pixel type of this name."""
     return NAMED[name]
 
 
@@ -23,16 +24,14 @@ for _name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "f
 def pixel_type(
     precision: Any, minValue: float | None = None, maxValue: float | None = None, dimensions: int = 0
 ) -> PixelType:
-    """A type by its precision and range, or by its name. Arrays as pixels are not known here."""
-    if dimensions:
-        raise ArgumentError("PixelType: Arrays as pixels are not known to the local stand-in.")
+    """A type by its precision and range, or by its name."""
     if isinstance(precision, PixelType):
         return precision
-    if minValue is None and maxValue is None and precision in NAMED:
+    if minValue is None and maxValue is None and not dimensions and precision in NAMED:
         return NAMED[precision]
     if precision not in ("int", "float", "double"):
         raise ArgumentError(f"PixelType: Unknown precision '{precision}'.")
-    return PixelType(precision, minValue, maxValue)
+    return PixelType(precision, minValue, maxValue, dimensions or 0)
 
 
 @algorithm("PixelType.precision")
@@ -55,8 +54,8 @@ def maximum(pixelType: PixelType) -> float | None:
 
 @algorithm("PixelType.dimensions")
 def dimensions(pixelType: PixelType) -> int:
-    """0: pixels are single numbers."""
-    return 0
+    """Axes of the array that each pixel is; 0 for numbers."""
+    return pixelType.dimensions
 
 
 @algorithm("ErrorMargin")

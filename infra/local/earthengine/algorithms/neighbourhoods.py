@@ -9,70 +9,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from infra.local.earthengine import pixeltype
 from infra.local.earthengine.algorithms import reducers as constructors
+from infra.local.earthengine.algorithms.kernels import Reduced, named
 from infra.local.earthengine.algorithms.registry import algorithm, register
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.grid import Array, PixelGrid, shifted
 from infra.local.earthengine.image import Band, Image, mapped
+from infra.local.earthengine.kernel import Kernel
 from infra.local.earthengine.pixeltype import PixelType
 from infra.local.earthengine.raster import Node, Raster, Run
 from infra.local.earthengine.reducers import Reducer
-
-MAX_RADIUS = 256
-
-
-def footprint(radius: float, kind: str) -> Array:
-    """Which pixels around a pixel count: (2k + 1, 2k + 1) bool for a radius in pixels."""
-    k = math.floor(radius)
-    dy, dx = np.mgrid[-k : k + 1, -k : k + 1]
-    shapes: dict[str, Array] = {
-        "circle": dx**2 + dy**2 <= radius**2,
-        "square": np.ones(dx.shape, bool),
-        "cross": (np.abs(dx) == np.abs(dy)),
-        "plus": (dx == 0) | (dy == 0),
-        "octagon": np.abs(dx) + np.abs(dy) <= radius * math.sqrt(2),
-        "diamond": np.abs(dx) + np.abs(dy) <= radius,
-    }
-    if kind not in shapes:
-        raise ArgumentError(f"The kernel '{kind}' is not known to the local stand-in; use one of {', '.join(shapes)}.")
-    return shapes[kind]
-
-
-@dataclass(frozen=True, eq=False)
-class Focal(Node):
-    """A reducer over the valid pixels around each pixel."""
-
-    source: Node
-    """What is looked at."""
-    radius: float
-    """In pixels, or in metres."""
-    metres: bool
-    """Whether the radius is in metres."""
-    kernel: str
-    """Shape of what counts."""
-    reducer: Reducer
-    """What reduces it."""
-    type: PixelType
-    """Type of the result."""
-
-    def compute(self, grid: PixelGrid, run: Run) -> Raster:
-        """See `Node.compute`."""
-        radius = self.radius / grid.projection.nominal_scale if self.metres else self.radius
-        if radius > MAX_RADIUS:
-            raise ArgumentError(f"A focal radius of {radius:.0f} pixels is too large (at most {MAX_RADIUS}).")
-        where = footprint(radius, self.kernel)
-        k = where.shape[0] // 2
-        height, width = grid.shape_yx
-        values, mask = run.pixels(self.source, grid.window(-k, -k, height + 2 * k, width + 2 * k))
-        shifts = [(slice(r, r + height), slice(c, c + width)) for r, c in zip(*np.nonzero(where), strict=True)]
-        stack, valid = np.stack([values[s] for s in shifts]), np.stack([mask[s] for s in shifts])
-        found, known = self.reducer.pixels([stack], valid)[0]
-        return Raster(pixeltype.cast(np.asarray(found), self.type), known)
 
 
 def _focal(
@@ -81,18 +31,17 @@ def _focal(
     kernelType: str = "circle",
     units: str = "pixels",
     iterations: int = 1,
-    kernel: Any = None,
+    kernel: Kernel | None = None,
     *,
     reducer: Reducer,
 ) -> Image:
-    if kernel is not None:
-        raise ArgumentError("Focal operations with a Kernel are not known to the local stand-in; give radius and type.")
-    if units not in ("pixels", "meters"):
-        raise ArgumentError(f"Focal operations: Unknown units '{units}'; use 'pixels' or 'meters'.")
+    """A reducer over the pixels around each pixel; a masked pixel with valid ones around it gets a value."""
+    if kernel is None:
+        kernel = named(kernelType, radius, units)
 
     def changed(band: Band) -> Band:
         kind = reducer.kind([band.type], 1)
-        node = Focal(band.node, radius, units == "meters", kernelType, reducer, kind)
+        node = Reduced((band.node,), kernel, reducer, 0, "kernel", False, kind)
         return replace(band, node=node, type=kind)
 
     for _ in range(iterations):
@@ -120,6 +69,8 @@ class Aggregated(Node):
     """The finer pixels."""
     reducer: Reducer
     """What reduces them."""
+    output: int
+    """Which of its outputs."""
     limit: int
     """At most so many of them for one pixel."""
     type: PixelType
@@ -134,30 +85,39 @@ class Aggregated(Node):
                 f"Image.reduceResolution: Too many input pixels per output pixel: {n * n}, maxPixels is {self.limit}."
             )
         if n == 1:
-            values, mask = run.pixels(self.band.node, grid)
-            return Raster(pixeltype.cast(values, self.type), mask)
+            own = run.pixels(self.band.node, grid)
+            found, known = self.reducer.pixels([own.values[None]], own.mask[None], own.weights[None])[self.output]
+            return Raster(pixeltype.cast(np.asarray(found), self.type), known & own.mask, own.fraction)
         a, b, c, d, e, f = grid.projection.transform
         fine = shifted(replace(grid.projection, transform=(a / n, b / n, c, d / n, e / n, f)), 0, 0)
         height, width = grid.shape_yx
-        values, mask = run.pixels(self.band.node, PixelGrid(fine, (height * n, width * n)))
-        stack = np.moveaxis(values.reshape(height, n, width, n), (1, 3), (0, 1)).reshape(n * n, height, width)
-        valid = np.moveaxis(mask.reshape(height, n, width, n), (1, 3), (0, 1)).reshape(n * n, height, width)
-        found, known = self.reducer.pixels([stack], valid)[0]
-        return Raster(pixeltype.cast(np.asarray(found), self.type), known)
+        inner = run.pixels(self.band.node, PixelGrid(fine, (height * n, width * n)))
+
+        def stacked(values: Array) -> Array:
+            return np.moveaxis(values.reshape(height, n, width, n), (1, 3), (0, 1)).reshape(n * n, height, width)
+
+        whole = inner.fraction is None and bool(inner.mask.all())
+        weights = None if whole else stacked(inner.weights)
+        found, known = self.reducer.pixels([stacked(inner.values)], stacked(inner.mask), weights)[self.output]
+        fraction = None if weights is None else weights.mean(axis=0, dtype="float32")
+        part = known if fraction is None else known & (fraction > 0)
+        return Raster(pixeltype.cast(np.asarray(found), self.type), part, fraction)
 
 
 @algorithm("Image.reduceResolution")
 def reduce_resolution(image: Image, reducer: Reducer, bestEffort: bool = False, maxPixels: int = 64) -> Image:
     """Aggregated by a reducer, instead of sampled, where the grid asked for is coarser than the image's own.
 
-    Each pixel is cut in n x n parts of about the image's own size, and these are reduced with equal weight.
+    Each pixel is cut in n x n parts of about the image's own size, which count by their masks; the mask of the result is
+    the mean of theirs. Bands keep their names, or get the output's name appended when there are several.
     """
-    if reducer.inputs != 1 or len(reducer.outputs) != 1:
-        raise ArgumentError("Image.reduceResolution: A reducer of one input and one output is needed.")
+    if reducer.inputs != 1:
+        raise ArgumentError("Image.reduceResolution: The local stand-in takes reducers of one input only.")
     limit = 1 << 20 if bestEffort else maxPixels
-
-    def changed(band: Band) -> Band:
+    bands: list[Band] = []
+    for band in image.bands:
         kind = reducer.kind([band.type], 1)
-        return replace(band, node=Aggregated(band, reducer, limit, kind), type=kind)
-
-    return mapped(image, changed)
+        for i, output in enumerate(reducer.outputs):
+            name = band.id if len(reducer.outputs) == 1 else f"{band.id}_{output}"
+            bands.append(replace(band, id=name, node=Aggregated(band, reducer, i, limit, kind), type=kind))
+    return image.with_bands(bands)

@@ -19,6 +19,7 @@ from infra.local.earthengine.reducers import plain
 
 
 def _binary(left: float, right: float, *, function: Callable[[Array, Array], Array], name: str) -> Any:
+    """A function of two numbers, as of the pixels of images; whole numbers stay whole where they can."""
     whole = isinstance(left, int) and isinstance(right, int) and name not in ("divide", "pow", "atan2", "hypot")
     dtype = "int64" if whole else "float64"
     with np.errstate(all="ignore"):
@@ -26,6 +27,7 @@ def _binary(left: float, right: float, *, function: Callable[[Array, Array], Arr
 
 
 def _compare(left: float, right: float, *, function: Callable[[Array, Array], Array]) -> int:
+    """1 when the comparison holds, else 0."""
     return int(function(np.asarray(left), np.asarray(right)))
 
 
@@ -37,6 +39,7 @@ for _name, _function in COMPARISONS.items():
 
 
 def _unary(input: float, *, function: Callable[[Array], Array], name: str) -> Any:
+    """A function of one number, as of the pixels of an image."""
     with np.errstate(all="ignore"):
         found = plain(function(np.asarray(input, "float64" if name != "bitwiseNot" else "int64")))
     return int(found) if name in ("floor", "ceil", "round", "signum") and found is not None else found
@@ -59,6 +62,7 @@ def negated(input: float) -> int:
 
 
 def _cast(input: float, *, target: PixelType) -> Any:
+    """A number as a type: decimals are cut off, values beyond an integer's range become its limit."""
     return plain(pixeltype.cast(np.asarray(input), target))
 
 

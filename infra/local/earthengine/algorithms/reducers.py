@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from infra.local.earthengine import histograms
 from infra.local.earthengine import reducers as r
+from infra.local.earthengine import stacks as s
 from infra.local.earthengine.algorithms.registry import algorithm, register
+from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.pixeltype import BOOLEAN
 from infra.local.earthengine.reducers import Reducer
 
@@ -15,30 +18,45 @@ def _boolean(types: list[Any], count: int) -> Any:
     return BOOLEAN
 
 
+def _deviation(name: str, root: bool, sample: bool) -> Reducer:
+    output = "stdDev" if root else "variance"
+    return Reducer(name, (output,), compute=s.spread(root, sample), weighted=s.weighted_spread(root, sample))
+
+
 SIMPLE: dict[str, Reducer] = {
-    "count": Reducer("count", ("count",), compute=r.number_valid, kind=r.count_type),
-    "sum": Reducer("sum", ("sum",), compute=r.total),
-    "mean": Reducer("mean", ("mean",), compute=r.mean, kind=r.mean_type),
-    "product": Reducer("product", ("product",), compute=r.product),
-    "allNonZero": Reducer("allNonZero", ("all",), compute=r.truth(True), kind=_boolean),
-    "anyNonZero": Reducer("anyNonZero", ("any",), compute=r.truth(False), kind=_boolean),
-    "stdDev": Reducer("stdDev", ("stdDev",), compute=r.spread(True, False)),
-    "sampleStdDev": Reducer("sampleStdDev", ("stdDev",), compute=r.spread(True, True)),
-    "variance": Reducer("variance", ("variance",), compute=r.spread(False, False)),
-    "sampleVariance": Reducer("sampleVariance", ("variance",), compute=r.spread(False, True)),
-    "minMax": Reducer("minMax", ("min", "max"), compute=r.min_max, kind=r.same_type),
-    "first": Reducer("first", ("first",), compute=r.chosen(False, null=True), kind=r.same_type),
-    "firstNonNull": Reducer("firstNonNull", ("first",), compute=r.chosen(False), kind=r.same_type),
-    "last": Reducer("last", ("last",), compute=r.chosen(True, null=True), kind=r.same_type),
-    "lastNonNull": Reducer("lastNonNull", ("last",), compute=r.chosen(True), kind=r.same_type),
-    "frequencyHistogram": Reducer("frequencyHistogram", ("histogram",), collect=r.frequency_histogram),
+    "count": Reducer("count", ("count",), compute=s.number_valid, kind=r.count_type),
+    "sum": Reducer("sum", ("sum",), compute=s.total, weighted=s.weighted_total),
+    "mean": Reducer("mean", ("mean",), compute=s.mean, kind=r.mean_type, weighted=s.weighted_mean),
+    "product": Reducer("product", ("product",), compute=s.product),
+    "allNonZero": Reducer("allNonZero", ("all",), compute=s.truth(True), kind=_boolean),
+    "anyNonZero": Reducer("anyNonZero", ("any",), compute=s.truth(False), kind=_boolean),
+    "stdDev": _deviation("stdDev", True, False),
+    "sampleStdDev": _deviation("sampleStdDev", True, True),
+    "variance": _deviation("variance", False, False),
+    "sampleVariance": _deviation("sampleVariance", False, True),
+    "minMax": Reducer("minMax", ("min", "max"), compute=s.min_max, kind=r.same_type),
+    **{
+        f"{'last' if last else 'first'}{'' if null else 'NonNull'}": Reducer(
+            f"{'last' if last else 'first'}{'' if null else 'NonNull'}",
+            ("last" if last else "first",),
+            compute=s.chosen(last, null=null),
+            collect=r.picked(last, null),
+            kind=r.same_type,
+        )
+        for last in (False, True)
+        for null in (True, False)
+    },
+    "frequencyHistogram": Reducer("frequencyHistogram", ("histogram",), collect=histograms.frequency_histogram),
     "countDistinct": Reducer("countDistinct", ("count",), collect=r.count_distinct),
     "countDistinctNonNull": Reducer("countDistinctNonNull", ("count",), collect=r.count_distinct),
+    "linearFit": Reducer("linearFit", ("scale", "offset"), 2, compute=s.linear_fit, weighted=s.linear_fit),
+    "pearsonsCorrelation": Reducer("pearsonsCorrelation", ("correlation", "p-value"), 2, compute=s.pearson),
 }
 """Reducers without parameters."""
 
 
 def _simple(name: str) -> Reducer:
+    """A reducer without parameters: counts, sums, means, deviations, extremes, truth, first, last, fits."""
     return SIMPLE[name]
 
 
@@ -49,27 +67,27 @@ for _name in SIMPLE:
 @algorithm("Reducer.median")
 def median(maxBuckets: Any = None, minBucketWidth: Any = None, maxRaw: Any = None) -> Reducer:
     """The exact median; the parameters of Earth Engine's approximation are not needed."""
-    return Reducer("median", ("median",), compute=r.median, kind=r.mean_type)
+    return Reducer("median", ("median",), compute=s.median, kind=r.mean_type, weighted=s.weighted_percentiles([50.0]))
 
 
 @algorithm("Reducer.mode")
 def mode(maxBuckets: Any = None, minBucketWidth: Any = None, maxRaw: Any = None) -> Reducer:
     """The most frequent value."""
-    return Reducer("mode", ("mode",), compute=r.mode, kind=r.same_type)
+    return Reducer("mode", ("mode",), compute=s.mode, kind=r.same_type, weighted=s.weighted_mode)
 
 
 @algorithm("Reducer.min")
 def minimum(numInputs: int = 1) -> Reducer:
     """The smallest value, with further inputs where that is."""
     names = ("min",) if numInputs == 1 else ("min", *(f"min{i}" for i in range(1, numInputs)))
-    return Reducer("min", names, inputs=numInputs, compute=r.extreme(False), kind=r.same_type)
+    return Reducer("min", names, inputs=numInputs, compute=s.extreme(False), kind=r.same_type)
 
 
 @algorithm("Reducer.max")
 def maximum(numInputs: int = 1) -> Reducer:
     """The largest value, with further inputs where that is."""
     names = ("max",) if numInputs == 1 else ("max", *(f"max{i}" for i in range(1, numInputs)))
-    return Reducer("max", names, inputs=numInputs, compute=r.extreme(True), kind=r.same_type)
+    return Reducer("max", names, inputs=numInputs, compute=s.extreme(True), kind=r.same_type)
 
 
 @algorithm("Reducer.percentile")
@@ -82,7 +100,40 @@ def percentile(
 ) -> Reducer:
     """Exact percentiles, named `p25` and so on."""
     names = outputNames or [f"p{int(p) if float(p).is_integer() else p}" for p in percentiles]
-    return Reducer("percentile", tuple(names), compute=r.percentiles([float(p) for p in percentiles]), kind=r.mean_type)
+    wanted = [float(p) for p in percentiles]
+    return Reducer(
+        "percentile",
+        tuple(names),
+        compute=s.percentiles(wanted),
+        kind=r.mean_type,
+        weighted=s.weighted_percentiles(wanted),
+    )
+
+
+@algorithm("Reducer.fixedHistogram")
+def fixed_histogram(min: float, max: float, steps: int, cumulative: bool = False) -> Reducer:
+    """Lower bounds and counts of so many buckets of one width; values outside [min, max) are left out."""
+    if steps < 1 or max <= min:
+        raise ArgumentError(
+            f"Reducer.fixedHistogram: min ({min}) must be below max ({max}) and steps positive ({steps})."
+        )
+    return Reducer("fixedHistogram", ("histogram",), collect=histograms.fixed(min, max, steps, cumulative))
+
+
+@algorithm("Reducer.histogram")
+def histogram(maxBuckets: int | None = None, minBucketWidth: float | None = None, maxRaw: Any = None) -> Reducer:
+    """Buckets of one width with their lower bound, counts and means."""
+    return Reducer("histogram", ("histogram",), collect=histograms.adaptive(maxBuckets, minBucketWidth))
+
+
+@algorithm("Reducer.autoHistogram")
+def auto_histogram(
+    maxBuckets: int | None = None, minBucketWidth: float | None = None, maxRaw: Any = None, cumulative: bool = False
+) -> Reducer:
+    """Lower bounds and counts of buckets of one width."""
+    return Reducer(
+        "autoHistogram", ("histogram",), collect=histograms.automatic(maxBuckets, minBucketWidth, cumulative)
+    )
 
 
 @algorithm("Reducer.toList")
@@ -111,8 +162,14 @@ def group(reducer: Reducer, groupField: int = 0, groupName: str = "group") -> Re
 
 @algorithm("Reducer.unweighted")
 def unweighted(reducer: Reducer) -> Reducer:
-    """The reducer itself: nothing is weighted here."""
-    return reducer
+    """The reducer with every weight taken as 1, over the pixels whose centre is inside."""
+    return r.unweighted(reducer)
+
+
+@algorithm("Reducer.splitWeights")
+def split_weights(reducer: Reducer) -> Reducer:
+    """The reducer with its input's weight as a second input."""
+    return r.split_weights(reducer)
 
 
 @algorithm("Reducer.setOutputs")

@@ -1,7 +1,8 @@
 """Images to numbers: reductions over regions, and samples of pixels.
 
-A pixel belongs to a region when its centre lies in it, with weight one. (Earth Engine weights the pixels at the edge
-by the part that is covered; for regions of many pixels the difference is small.)
+As in Earth Engine, reducers with weights take every pixel of which at least half a percent lies in the region, with the
+smaller of that part and the mask as its weight; reducers without weights (counts, extremes, lists, `unweighted`) and
+samples take the pixels whose centre lies in it and whose mask is not 0.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 import shapely
 
 from infra.local.earthengine.algorithms.images_grid import bounded_grid, resolved
-from infra.local.earthengine.algorithms.images_masks import inside
+from infra.local.earthengine.algorithms.images_masks import coverage, inside
+from infra.local.earthengine.algorithms.images_math import scalar
 from infra.local.earthengine.algorithms.registry import algorithm
 from infra.local.earthengine.context import Context
 from infra.local.earthengine.errors import ArgumentError
@@ -24,7 +26,7 @@ from infra.local.earthengine.grid import Array, PixelGrid, Projection
 from infra.local.earthengine.image import Image
 from infra.local.earthengine.promote import to_geometry
 from infra.local.earthengine.raster import Run
-from infra.local.earthengine.reducers import Reducer, plain
+from infra.local.earthengine.reducers import Reducer, Rows, plain
 from infra.local.earthengine.values import Collection, Feature
 
 BLOCK = 256
@@ -39,6 +41,12 @@ class Pixels:
     """(n,) of each band."""
     masks: tuple[Array, ...]
     """(n,) bool of each band."""
+    fractions: tuple[Array | None, ...]
+    """(n,) the mask of each band as a fraction; None where it is 0 or 1."""
+    counted: Array
+    """(n,) bool: the centre lies in the region."""
+    covered: Array
+    """(n,) the part of each pixel that lies in the region; 1 for points and lines."""
     lonlat: Array
     """(n, 2) longitude and latitude of the centres."""
 
@@ -54,6 +62,7 @@ def region_grid(
     """The grid on which a region is looked at: the image's own pixels where nothing else is said."""
     if not image.bands:
         raise ArgumentError(f"{caller}: The image has no bands.")
+    scalar(caller, *image.bands)
     region = image.footprint if geometry is None else geometry
     if region.unbounded:
         raise ArgumentError(f"{caller}: The image is unbounded; give a geometry.")
@@ -62,7 +71,8 @@ def region_grid(
     return bounded_grid(target, region.in_crs(target.crs).bounds), region
 
 
-def _limited(grid: PixelGrid, max_pixels: int, best_effort: bool, caller: str) -> PixelGrid:
+def limited(grid: PixelGrid, max_pixels: int, best_effort: bool, caller: str) -> PixelGrid:
+    """The grid, coarser with `best_effort` where it has too many pixels; ArgumentError otherwise."""
     height, width = grid.shape_yx
     count = height * width
     if count <= max_pixels:
@@ -87,29 +97,62 @@ def _blocks(grid: PixelGrid) -> Iterator[PixelGrid]:
             yield grid.window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
 
 
-def gather(context: Context, image: Image, grid: PixelGrid, region: Geometry) -> Pixels:
-    """The pixels of a grid whose centre lies in a region."""
-    values: list[list[Array]] = [[] for _ in image.bands]
-    masks: list[list[Array]] = [[] for _ in image.bands]
-    places: list[Array] = []
+def gather(context: Context, image: Image, grid: PixelGrid, region: Geometry, *, partly: bool = False) -> Pixels:
+    """The pixels of a grid whose centre lies in a region; with `partly` those also of which a part does."""
+    blocks = [_none(image)]
     outline = region.in_crs(grid.crs)
     with context.reader.environment():
         for block in _blocks(grid):
             run = Run(context.reader)
-            where = _touched(outline, block) if outline.area == 0 else inside(region, block, run)
+            centres = _touched(outline, block) if outline.area == 0 else inside(region, block, run)
+            part = coverage(region, block, run) if partly and outline.area else centres.astype("float64")
+            where = centres | (part > 0)
             if not where.any():
                 continue
             lon, lat = (np.broadcast_to(v, block.shape_yx)[where] for v in run.coordinates(block, WGS84))
-            places.append(np.column_stack([lon, lat]))
-            for i, band in enumerate(image.bands):
-                found, valid = run.pixels(band.node, block)
-                values[i].append(found[where])
-                masks[i].append(valid[where])
+            found = [run.pixels(band.node, block) for band in image.bands]
+            blocks.append(
+                Pixels(
+                    tuple(f.values[where] for f in found),
+                    tuple(f.mask[where] for f in found),
+                    tuple(None if f.fraction is None else f.fraction[where] for f in found),
+                    centres[where],
+                    part[where],
+                    np.column_stack([lon, lat]),
+                )
+            )
+    return _together(blocks)
+
+
+def _none(image: Image) -> Pixels:
+    nothing = np.zeros(0, bool)
     return Pixels(
-        tuple(np.concatenate(v) if v else np.zeros(0, b.type.dtype) for v, b in zip(values, image.bands, strict=True)),
-        tuple(np.concatenate(m) if m else np.zeros(0, bool) for m in masks),
-        np.concatenate(places) if places else np.zeros((0, 2)),
+        tuple(np.zeros(0, b.type.dtype) for b in image.bands),
+        (nothing,) * len(image.bands),
+        (None,) * len(image.bands),
+        nothing,
+        np.zeros(0),
+        np.zeros((0, 2)),
     )
+
+
+def _together(blocks: list[Pixels]) -> Pixels:
+    """The pixels of several blocks, one after the other."""
+    bands = range(len(blocks[0].values))
+    partial = [any(b.fractions[i] is not None for b in blocks) for i in bands]
+    return Pixels(
+        tuple(np.concatenate([b.values[i] for b in blocks]) for i in bands),
+        tuple(np.concatenate([b.masks[i] for b in blocks]) for i in bands),
+        tuple(np.concatenate([_fraction(b, i) for b in blocks]) if partial[i] else None for i in bands),
+        np.concatenate([b.counted for b in blocks]),
+        np.concatenate([b.covered for b in blocks]),
+        np.concatenate([b.lonlat for b in blocks]),
+    )
+
+
+def _fraction(pixels: Pixels, band: int) -> Array:
+    found = pixels.fractions[band]
+    return pixels.masks[band].astype("float32") if found is None else found
 
 
 def _touched(outline: Any, grid: PixelGrid) -> Array:
@@ -130,20 +173,29 @@ def reduced(image: Image, reducer: Reducer, pixels: Pixels, caller: str) -> dict
     names = [b.id for b in image.bands]
     if reducer.inputs == 1:
         found: dict[str, Any] = {}
-        for name, values, mask in zip(names, pixels.values, pixels.masks, strict=True):
-            outputs = _outputs(reducer, [values], mask)
+        for i, name in enumerate(names):
+            outputs = _outputs(reducer, pixels, [i])
             labels = [name] if len(outputs) == 1 else [f"{name}_{o}" for o in outputs]
             found |= dict(zip(labels, outputs.values(), strict=True))
         return found
     if reducer.inputs != len(names):
         raise ArgumentError(f"{caller}: Need {reducer.inputs} bands for the reducer {reducer.name}, got {len(names)}.")
-    return _outputs(reducer, list(pixels.values), np.logical_and.reduce(pixels.masks))
+    return _outputs(reducer, pixels, list(range(len(names))))
 
 
-def _outputs(reducer: Reducer, values: list[Array], mask: Array) -> dict[str, Any]:
+def _outputs(reducer: Reducer, pixels: Pixels, bands: list[int]) -> dict[str, Any]:
+    """The outputs of a reducer over some bands as its inputs."""
+    valid = np.logical_and.reduce([pixels.masks[i] for i in bands])
+    values = [pixels.values[i][valid] for i in bands]
+    counted, weights = pixels.counted[valid], pixels.covered[valid]
+    for i in bands:
+        if pixels.fractions[i] is not None:
+            weights = np.minimum(weights, _fraction(pixels, i)[valid])
+    whole = bool((weights == 1).all() and counted.all())
     if reducer.compute is None:
-        return reducer.rows(list(zip(*(v[mask].tolist() for v in values), strict=True)))
-    found = reducer.pixels([v[mask] for v in values], np.ones(int(mask.sum()), bool))
+        items = list(zip(*(v.tolist() for v in values), strict=True))
+        return reducer.rows(Rows(items) if whole else Rows(items, counted.tolist(), weights.tolist()))
+    found = reducer.pixels(values, counted, None if whole else weights)
     return {name: plain(v, m) for name, (v, m) in zip(reducer.outputs, found, strict=True)}
 
 
@@ -162,8 +214,8 @@ def reduce_region(
 ) -> dict[str, Any]:
     """A reducer over the valid pixels of a region: by band name, or `band_output` for several outputs."""
     grid, region = region_grid(image, geometry, scale, crs, crsTransform, "Image.reduceRegion")
-    grid = _limited(grid, maxPixels, bestEffort, "Image.reduceRegion")
-    return reduced(image, reducer, gather(context, image, grid, region), "Image.reduceRegion")
+    grid = limited(grid, maxPixels, bestEffort, "Image.reduceRegion")
+    return reduced(image, reducer, gather(context, image, grid, region, partly=True), "Image.reduceRegion")
 
 
 @algorithm("Image.reduceRegions")
@@ -182,8 +234,8 @@ def reduce_regions(
     made = []
     for feature in collection.elements:
         grid, region = region_grid(image, to_geometry(feature), scale, crs, crsTransform, "Image.reduceRegions")
-        grid = _limited(grid, maxPixelsPerRegion or MAX_PIXELS, False, "Image.reduceRegions")
-        found = reduced(image, reducer, gather(context, image, grid, region), "Image.reduceRegions")
+        grid = limited(grid, maxPixelsPerRegion or MAX_PIXELS, False, "Image.reduceRegions")
+        found = reduced(image, reducer, gather(context, image, grid, region, partly=True), "Image.reduceRegions")
         if len(image.bands) == 1 and reducer.inputs == 1:
             found = dict(zip(reducer.outputs, found.values(), strict=True))
         made.append(replace(feature, properties={**feature.properties, **found}))
@@ -223,7 +275,7 @@ def sample(
 ) -> Collection:
     """The pixels of a region as features; about `numPixels`, or the part `factor` of them, drawn by the seed."""
     grid, area = region_grid(image, region, scale, projection, None, "Image.sample")
-    grid = _limited(grid, MAX_PIXELS, False, "Image.sample")
+    grid = limited(grid, MAX_PIXELS, False, "Image.sample")
     features = _features(image, gather(context, image, grid, area), dropNulls, geometries, {})
     wanted = numPixels if numPixels is not None else None if factor is None else round(factor * len(features))
     if wanted is not None and wanted < len(features):
@@ -263,7 +315,7 @@ def sample_rectangle(
 ) -> Feature:
     """The pixels of a rectangle as a feature with a two-dimensional list for each band."""
     grid, area = region_grid(image, region, None, None, None, "Image.sampleRectangle")
-    grid = _limited(grid, 262_144, False, "Image.sampleRectangle")
+    grid = limited(grid, 262_144, False, "Image.sampleRectangle")
     run = Run(context.reader)
     bands: dict[str, Any] = {}
     with context.reader.environment():
@@ -293,7 +345,7 @@ def get_region(
     table: list[list[Any]] = [["id", "longitude", "latitude", "time", *names]]
     for image in images:
         grid, region = region_grid(image, geometry, scale, crs, crsTransform, "ImageCollection.getRegion")
-        grid = _limited(grid, 1_048_576, False, "ImageCollection.getRegion")
+        grid = limited(grid, 1_048_576, False, "ImageCollection.getRegion")
         pixels = gather(context, image, grid, region)
         for i, (lon, lat) in enumerate(pixels.lonlat):
             values = [plain(v[i], m[i]) for v, m in zip(pixels.values, pixels.masks, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from infra.local.earthengine.context import Context
@@ -51,6 +52,13 @@ def implementation(name: str) -> Algorithm:
     if name not in _ALGORITHMS:
         raise UnknownAlgorithmError(name)
     return _ALGORITHMS[name][0]
+
+
+def summary(name: str) -> str:
+    """What an algorithm does, in a line: the first of its function's docstring, with what tells its variants apart."""
+    function = implementation(name)
+    inner = function.func if isinstance(function, partial) else function
+    return (inspect.getdoc(inner) or "").partition("\n")[0]
 
 
 def invoke(context: Context, name: str, arguments: dict[str, Any]) -> Any:

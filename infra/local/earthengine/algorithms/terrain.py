@@ -95,6 +95,7 @@ SHADE = PixelType("int", 0, 255)
 
 
 def _single(input: Image, *, name: str, function: Surface, kind: PixelType) -> Image:
+    """Slope (degrees) or aspect (degrees clockwise from north) on the elevation model's own grid; see the module."""
     band = surface_band(_elevation(input, f"Terrain.{name}"), name, function, kind)
     return replace(input, id=None, version=None, bands=(band,))
 

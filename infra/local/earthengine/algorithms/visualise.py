@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ from PIL import ImageColor
 
 from infra.local.earthengine.algorithms.registry import algorithm
 from infra.local.earthengine.errors import ArgumentError
-from infra.local.earthengine.grid import Array
+from infra.local.earthengine.grid import Array, PixelGrid
 from infra.local.earthengine.image import Band, Image, select
 from infra.local.earthengine.pixeltype import NAMED, PixelType
-from infra.local.earthengine.raster import Constant, Masked, Pointwise
+from infra.local.earthengine.raster import Node, Pointwise, Raster, Run
 
 BYTE = NAMED["uint8"]
 COLOURS = ("vis-red", "vis-green", "vis-blue")
@@ -40,11 +40,18 @@ def _numbers(value: Any, count: int, default: float, name: str) -> list[float]:
 
 def colour(text: str) -> tuple[int, int, int]:
     """Red, green and blue of a CSS colour: a name, or 3 to 8 hexadecimal digits with or without #."""
+    red, green, blue, _ = translucent(text)
+    return red, green, blue
+
+
+def translucent(text: str) -> tuple[int, int, int, int]:
+    """Red, green, blue and opacity, 0 to 255, of a CSS colour."""
     for candidate in (text, f"#{text}"):
         try:
-            return ImageColor.getrgb(candidate)[:3]
+            found = ImageColor.getrgb(candidate)
         except ValueError:
             continue
+        return found[0], found[1], found[2], found[3] if len(found) == 4 else 255
     raise ArgumentError(f"Image.visualize: '{text}' is not a colour.")
 
 
@@ -101,7 +108,7 @@ def visualize(
 ) -> Image:
     """Red, green and blue of an image: three bands as they are, or one by a palette or in grey.
 
-    Masks are binary here: an opacity between 0 and 1 shows as opaque, 0 as nothing.
+    An opacity between 0 and 1 multiplies the mask.
     """
     chosen = select(image, _listed(bands) or [], caller="Image.visualize") if _listed(bands) else image
     shown = chosen.bands[:1] if palette is not None or len(chosen.bands) < 3 else chosen.bands[:3]
@@ -127,13 +134,27 @@ def visualize(
     names = COLOURS if len(nodes) == 3 or forceRgbOutput else ("vis-gray",)
     if len(nodes) == 1 and len(names) == 3:
         nodes = nodes * 3
-    hidden = opacity is not None and opacity <= 0
-    mask = Constant(0 if hidden else 1, BYTE)
     made = [
-        replace(shown[0], id=n, node=Masked(node, mask) if hidden else node, type=BYTE)
+        replace(shown[0], id=n, node=node if opacity is None or opacity >= 1 else Faded(node, opacity), type=BYTE)
         for n, node in zip(names, nodes, strict=True)
     ]
     return image.with_bands(made)
+
+
+@dataclass(frozen=True, eq=False)
+class Faded(Node):
+    """A node with its mask multiplied by a number."""
+
+    source: Node
+    """Gives the values."""
+    opacity: float
+    """Between 0 and 1."""
+
+    def compute(self, grid: PixelGrid, run: Run) -> Raster:
+        """See `Node.compute`."""
+        found = run.pixels(self.source, grid)
+        fraction = found.weights * np.float32(max(self.opacity, 0))
+        return Raster(found.values, fraction > 0, fraction)
 
 
 def styled(image: Image, options: dict[str, Any]) -> Image:
