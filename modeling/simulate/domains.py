@@ -110,6 +110,8 @@ class Domain:
     """Range of days between the passes after."""
     misregistration_px: float = 0.25
     """Standard deviation of the shift of a pass against the grid, pixels."""
+    shift_before_px: tuple[float, float] = (0.0, 0.0)
+    """How far (rows, columns) the ground lies in passes before the quake from where those after have it, besides."""
     swath_edge: float = 0.0
     """Chance that the swath of a pass before the quake covers only part of the region."""
 

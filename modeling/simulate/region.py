@@ -219,6 +219,8 @@ def _observe(
     shift = rng.normal(0, domain.misregistration_px, 2)
     for band in seen:
         band[:] = ndimage.shift(band, shift, order=1, mode="nearest", prefilter=False)
+        if phase == "pre" and any(domain.shift_before_px):
+            band[:] = ndimage.shift(band, domain.shift_before_px, order=3, mode="nearest")
     cover = min(domain.cloudiness * math.exp(0.7 * rng.standard_normal()), 0.9) if rng.random() < 0.8 else 0.0
     clouds = make_clouds(rng, shape, cover, sun, pixel_m)
     white = np.array([0.55 if name in ("B11", "B12") else 0.75 for name in bands], np.float32) * np.float32(
