@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 
-.PHONY: help demo test test-slow check format weights constraints clean
+.PHONY: help demo test test-slow bench check format weights constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -18,6 +18,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
 demo: $(VENV)/.installed  ## a simulated quake from the feed to a published map, on local stand-ins
 	$(BIN)/quakeslide demo --out $(OUT)
 
@@ -26,6 +30,9 @@ test: $(VENV)/.installed  ## the quick test suite
 
 test-slow: $(VENV)/.installed  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow and not live"
+
+bench: $(VENV)/.bench  ## measure throughput against other software into tests/bench (10 minutes; leave the machine alone)
+	$(BIN)/python -m tests.bench
 
 check: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,0 +1,101 @@
+"""Memory of a pull: the same work for a few tiles and for many.
+
+A process of its own pulls a cube of so many tiles of 512 px (15 layers, observed, date) by `gee.cube.pull_tile`, 16 tiles
+at a time in dask's threads, into a store on disk, and tells the most memory it ever held (its peak resident set, Python
+and all libraries included). The pixels come over a loopback socket from the measuring process. *to the limit* is the
+ratio of the peak of the smallest cube, which has all threads busy already, to that of the larger one: 1 is flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import numpy.typing as npt
+from fakes.pixel_server import PixelServer
+from fakes.servers import serve
+
+from gee.cube import create_cube, pull_tile, seal_cube
+from gee.session import SessionConfig
+from gee.types import Grid, Observed
+
+from . import scenes
+from .cases import BenchError, Case, Group, Setting
+from .engines import cube_plan
+
+CONCURRENT = 16
+DEADLINE_S = 300
+
+
+def groups(setting: Setting) -> Iterator[Group]:
+    """One group: cubes of more and more tiles."""
+    tile_px, counts = (256, (16, 36)) if setting.quick else (512, (16, 64, 256))
+    with serve(PixelServer(_pixels).app) as url:
+
+        def peak(count: int) -> Callable[[], float]:
+            return lambda: _peak_mb(url, setting.scratch / f"{count}.zarr", count, tile_px)
+
+        cases = [Case(f"{count} tiles", "ours", peak(count)) for count in counts[1:]]
+        first = Case(f"{counts[0]} tiles", "limit", peak(counts[0]))
+        yield Group(
+            f"peak of a pull, {CONCURRENT} at a time", "MB", (first, *cases), less_is_better=True, repetitions=1
+        )
+
+
+def _pixels(grid: Grid) -> Mapping[str, npt.NDArray[Any]]:
+    return _window(grid.shape_yx[0])
+
+
+@lru_cache
+def _window(side: int) -> Mapping[str, npt.NDArray[Any]]:
+    """A corner of the simulated scene, for every tile: what is stored of it does not matter here."""
+    stack = scenes.stack(side, "int16")
+    bands: dict[str, npt.NDArray[Any]] = dict(zip(scenes.NAMES, stack, strict=True))
+    for phase in ("pre", "post"):
+        bands[f"observed_{phase}"] = np.full((side, side), Observed.CLEAR, np.uint8)
+        bands[f"date_{phase}"] = np.full((side, side), 17_800, np.int32)
+    return bands
+
+
+def _peak_mb(url: str, store: Path, count: int, tile_px: int) -> float:
+    command = [sys.executable, "-m", f"{__package__}.memory", url, str(store), str(count), str(tile_px)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    if done.returncode:
+        raise BenchError(f"the pull of {count} tiles ended with code {done.returncode}: {done.stderr[-500:]}")
+    return float(done.stdout) / 1e6
+
+
+def _pull(url: str, store: str, count: int, tile_px: int) -> int:
+    """Pull `count` tiles; the process's peak in bytes."""
+    side = math.isqrt(count) * tile_px
+    plan = cube_plan(store, side, tile_px)
+    config = SessionConfig(url, "bench", max_concurrent=CONCURRENT)
+    create_cube(plan)
+    work = [dask.delayed(pull_tile, pure=False)(plan, config, tile) for tile in plan.tiles]
+    dask.compute(*work, scheduler="threads", num_workers=CONCURRENT)
+    seal_cube(plan)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    """Pull and tell the peak."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("store")
+    parser.add_argument("count", type=int)
+    parser.add_argument("tile_px", type=int)
+    sys.stdout.write(str(_pull(**vars(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()
