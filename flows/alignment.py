@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -212,10 +213,11 @@ def _measure_shift(scene: Scene, maximum_px: float) -> tuple[Shift, str]:
         return Shift(False, "the images have no colour in common"), "any"
     # Further than what is believed, so that a larger shift is seen as such.
     reach, side = maximum_px + 2, WINDOW_PX
-    if len(list(_scattered(scene.grid, side))) < _FEW_WINDOWS:
+    rows, columns = (size // side for size in scene.grid.shape_yx)
+    if rows * columns < _FEW_WINDOWS:
         side //= 2
     found: dict[str, list[WindowShift]] = {"gentle": [], "any": []}
-    windows = list(_scattered(scene.grid, side))[:MOST_WINDOWS]
+    windows = list(islice(_scattered(scene.grid, side), MOST_WINDOWS))
     looked_at = 0
     for looked_at, window in enumerate(windows, start=1):
         for kind, one in _window_shifts(scene, window, colours, reach).items():
@@ -254,7 +256,7 @@ def _window_shifts(scene: Scene, window: Slices, colours: tuple[str, ...], reach
 def match_radiometry(scene: Scene, method: str) -> RadiometricMatch:
     """How to match the image before to the one after, by `histogram` or `invariant`, from stable ground of `scene`."""
     colours = _matched_colours(scene, _COLOURS)
-    windows = list(_scattered(scene.grid, RADIOMETRY_PX))[:RADIOMETRY_WINDOWS]
+    windows = list(islice(_scattered(scene.grid, RADIOMETRY_PX), RADIOMETRY_WINDOWS))
     collected = Histograms(colours) if method == "histogram" else Invariants(colours, len(windows))
     names = tuple(f"{colour}_{phase}" for colour in colours for phase in PHASES)
     for done, window in enumerate(windows, start=1):

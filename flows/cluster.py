@@ -34,6 +34,11 @@ _cluster: Callable[..., Any] = distributed.LocalCluster
 _as_completed: Callable[..., Any] = distributed.as_completed
 
 
+def threads_for(requests: int) -> int:
+    """Threads that keep so many requests in flight: while these wait for Earth Engine, others decode and write."""
+    return requests + -(-requests // 2)
+
+
 @contextmanager
 def dask_client(settings: DaskSettings, *, threads: int) -> Iterator[Any]:
     """A `distributed.Client`: of the scheduler at `settings.address`, else of a cluster of `threads` in this process.

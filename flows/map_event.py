@@ -19,7 +19,7 @@ from prefect.logging import get_run_logger
 
 from flows import artifacts, progress
 from flows.alignment import AlignedScene, Alignment, write_alignment
-from flows.cluster import dask_client, map_unordered
+from flows.cluster import dask_client, map_unordered, threads_for
 from flows.errors import ServiceError
 from flows.facts import ReportFacts, Scores
 from flows.layout import ALIGNMENT, FACTS, PRODUCTS, EventLayout, asset_label
@@ -152,16 +152,16 @@ def pull_cube(plan: MapPlan, settings: Settings) -> str:
     """Pull the tiles that are missing, Dask-parallel and within the event's budget, and seal the cube; returns its hash."""
     config = session_config(settings, plan.event.id)
     hours = settings.earthengine.eecu_hours_per_event
-    at_once = settings.earthengine.max_concurrent_requests
+    threads = threads_for(settings.earthengine.max_concurrent_requests)
 
     def told(done: int, total: int, record: TileRecord) -> None:
         progress.report("pull tiles", done, total, f"{record.pulled_bytes / 1e6:.1f} MB")
 
     # The threads of the cluster inside the process share this session, which ends with them.
-    with connect(config), dask_client(settings.dask, threads=at_once) as client:
+    with connect(config), dask_client(settings.dask, threads=threads) as client:
         return pulling.pull_cube(
             plan.cube, config, settings.storage.endpoint, budget=Budget(hours) if hours else Budget(),
-            spread=partial(map_unordered, client, in_flight=at_once), told=told,
+            spread=partial(map_unordered, client, in_flight=2 * threads), told=told,
         )  # fmt: skip
 
 
@@ -273,5 +273,8 @@ def stamp_assets(settings: Settings, publication: Publication, uploaded: Uploade
     with progress.step("stamp the version"), bucket(settings) as store, connected(settings) as session:
         for name in stamp_version(session, publication, settings):
             log.warning("%s of version %d is not there: somebody has deleted it", name, publication.version)
-        for name in tidy(session, store, event, settings, dt.datetime.now(dt.UTC), lost):
-            log.info("%s was left by a run that was never published: removed", name)
+        try:
+            for name in tidy(session, store, event, settings, dt.datetime.now(dt.UTC), lost):
+                log.info("%s was left by a run that was never published: removed", name)
+        except AssetError as error:  # the version is there, and so are its assets: a leftover can wait
+            log.warning("what unpublished runs have left in Earth Engine could not be removed: %s", error)

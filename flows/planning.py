@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,14 +22,12 @@ from flows.settings import Settings
 from flows.usgs import UsgsClient
 from gee.before import choose_before
 from gee.dem import DemChoice, choose_dem
-from gee.grid import geometry_mask, grid_for
 from gee.masks import CloudMask, CloudScorePlus, Qa60, S2Cloudless, SceneClassification
 from gee.phases import ImageryChoice
-from gee.pixels import fetch_pixels
 from gee.plan import CubePlan, CubeRules, plan_cube
 from gee.session import Session
 from gee.terrain import coarse_terrain
-from gee.types import PHASES, Observed, Window
+from gee.types import Window
 from gee.windows import candidates
 from modeling.model import choose_model, load_model
 
@@ -38,9 +35,6 @@ GIVEN = "given"
 """Status of an event that the USGS does not know: its area and time were given by hand."""
 
 _WHEN = {"pre": "before", "post": "after"}
-
-COVERAGE_PX = 400_000
-"""Pixels of the coarse sample from which the clear coverage is estimated."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +152,7 @@ def cube_rules(settings: Settings) -> CubeRules:
         imagery.composite_after,
     )  # fmt: skip
     return CubeRules(
-        imagery.collections, choice, imagery.maximum_scene_cloud_percent, imagery.dems, imagery.terrain, imagery.radar,
+        imagery.collections, choice, imagery.dems, imagery.maximum_scene_cloud_percent, imagery.terrain, imagery.radar,
         settings.cube.pixel_m, settings.cube.tile_px,
     )  # fmt: skip
 
@@ -195,17 +189,3 @@ def _cube_notes(cube: CubePlan) -> Iterator[str]:
             yield f"the acquisition dates of the {phase.phase} phase were not recorded and are assumed"
     if cube.radar is not None:
         yield f"radar: {cube.radar.rule}"
-
-
-def clear_share(session: Session, cube: CubePlan) -> dict[str, float]:
-    """Estimated share of the area seen clearly in each phase and in both, from a coarse sample (one request)."""
-    pixels = cube.grid.shape_yx[0] * cube.grid.shape_yx[1]
-    coarse = grid_for(cube.geometry, cube.grid.pixel_m * max(1.0, math.ceil(math.sqrt(pixels / COVERAGE_PX))))
-    wanted = {f"observed_{phase}": "uint8" for phase in PHASES}
-    bands = fetch_pixels(session, json.loads(cube.expression), coarse, wanted)
-    inside = geometry_mask(coarse, cube.geometry)
-    clear = {phase: (bands[f"observed_{phase}"] == Observed.CLEAR)[inside] for phase in PHASES}
-    if not inside.any():
-        return {"before": 0.0, "after": 0.0, "both": 0.0}
-    both = clear["pre"] & clear["post"]
-    return {"before": float(clear["pre"].mean()), "after": float(clear["post"].mean()), "both": float(both.mean())}

@@ -131,10 +131,11 @@ def show_result(facts: ReportFacts, version: int | None, folder: Path) -> None:
 def show_plan(request: MapRequest, settings: Settings) -> None:
     """Print what mapping an event would take; nothing is launched and nothing is written."""
     from flows.map_event import connected
-    from flows.planning import check_rule, clear_share, find_event, make_plan
+    from flows.planning import check_rule, find_event, make_plan
     from flows.sizing import estimate, measured_speed, plan_rows
     from flows.usgs import UsgsClient
     from gee.budget import Account, Budget
+    from gee.coverage import clear_share
     from modeling.model import load_model
 
     with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs, connected(settings) as session:
@@ -174,7 +175,7 @@ def tidy_event(event_id: str, settings: Settings) -> None:
         removed = tidy(session, store, event, settings, dt.datetime.now(dt.UTC))
     for name in removed:
         say(f"removed: {name}")
-    say(f"{len(removed)} assets of unpublished runs of {event_id} removed from Earth Engine")
+    say(f"removed from Earth Engine: {len(removed)} that unpublished runs of {event_id} have left")
 
 
 def show_models() -> None:

@@ -160,7 +160,7 @@ class AlignmentSettings(_Group):
         3.0, gt=0, le=16, description="A measured shift longer than this, in pixels, is not believed and not corrected."
     )
     correct_above_px: float = Field(
-        0.3, ge=0, description="The image before is moved when the measured shift is longer than this, in pixels."
+        0.5, ge=0, description="The image before is moved when the measured shift is longer than this, in pixels."
     )
     radiometry: Literal["none", "histogram", "invariant"] = Field(
         "none", description="Match the reflectance before to that after: by quantiles, or by pseudo-invariant pixels."

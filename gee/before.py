@@ -6,7 +6,6 @@ What is decided and why is in `gee.windows`; here is what it needs to know, from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, sqrt
 
 import ee
 import numpy as np
@@ -14,8 +13,8 @@ from shapely.geometry.base import BaseGeometry
 
 from gee.catalog import asset_exists, list_scenes
 from gee.errors import NoScenesError
-from gee.grid import geometry_mask, grid_for
-from gee.phases import ImageryChoice, choose_phase
+from gee.grid import coarse_grid_for, geometry_mask
+from gee.phases import ImageryChoice, choose_phase, for_a_look
 from gee.pixels import fetch_pixels
 from gee.sentinel2 import NODATA, common_colours, phase_image
 from gee.session import Session
@@ -90,9 +89,8 @@ def _look(
     phase = choose_phase(session, "pre", scenes, imagery, geometry, terrain=False)
     colours = [colour for colour in common_colours(phase.scenes) if colour in ("red", "nir")]
     bands = {"observed_pre": "uint8"} | {f"{colour}_pre": "int16" for colour in colours}
-    shape_yx = grid_for(geometry, pixel_m).shape_yx
-    grid = grid_for(geometry, pixel_m * max(1, ceil(sqrt(shape_yx[0] * shape_yx[1] / LOOK_PX))))
-    expression = ee.serializer.encode(phase_image(phase, colours), for_cloud_api=True)
+    grid = coarse_grid_for(geometry, pixel_m, LOOK_PX)
+    expression = ee.serializer.encode(phase_image(for_a_look(phase), colours), for_cloud_api=True)
     pixels = fetch_pixels(session, expression, grid, bands)
     inside = geometry_mask(grid, geometry)
     clear = inside & (pixels["observed_pre"] == Observed.CLEAR)

@@ -21,6 +21,10 @@ TRIAL_AGAIN_S = 60.0
 
 BURST_S = 0.1
 """So many seconds' worth of requests may go at once after a pause."""
+UNBOUNDED = 1_000
+"""A limit that has grown to this is none."""
+HARDLY_ANY = 0.75
+"""Where more than this share is refused, all places may still be taken: too early to say that it is not for load."""
 
 
 @dataclass
@@ -34,9 +38,14 @@ class Tally:
     refused: int = 0
     """Of these, turned away."""
 
+    again: int = 0
+    """Repetitions that were sent besides."""
+    refused_again: int = 0
+    """Of these, turned away."""
+
     @property
     def answers(self) -> int:
-        """Those of which it is known."""
+        """First attempts of which it is known."""
         return self.served + self.refused
 
     @property
@@ -44,11 +53,20 @@ class Tally:
         """The refused part of all that were sent: refusals come at once and would outnumber what is still computed."""
         return self.refused / self.begun if self.begun else 0.0
 
+    def exceeds(self, share: float) -> bool:
+        """Whether more first attempts were refused than a share explains."""
+        return self.refused > _at_most(share, self.begun)
+
+    def exceeds_in_all(self, share: float) -> bool:
+        """The same of all attempts: those that wait for a place that another always takes are refused again and again."""
+        return self.refused + self.refused_again > _at_most(share, self.begun + self.again)
+
 
 class AdaptiveLimit:
     """The limit of one process. Ask `limit` before every request, tell it of each that begins and is answered.
 
-    Every request carries the era in which it began: what it tells of is the limit of that time, not of now.
+    Every attempt carries the era in which it began: what it tells of is the limit of that time, not of now. What the
+    reason is, is judged by first attempts, for one request that is refused again and again says no more than once.
     """
 
     def __init__(self) -> None:
@@ -60,42 +78,58 @@ class AdaptiveLimit:
         """Of the limit now in force outside a trial."""
         self._trial: Tally | None = None
         self._limit_before = math.inf
-        self._cut_era = 0
-        self._trial_era = 0
-        self._step = 1
+        self._good = math.inf
+        self._step = self._patience = 1
+        self._cut_era = self._trial_era = 0
         self._tolerated = TOLERATED
         self._trial_again_s = -math.inf
         self._trust_s = TRIAL_AGAIN_S
 
-    def begun(self) -> int:
-        """A request is sent now; returns its era."""
-        (self._tally if self._trial is None else self._trial).begun += 1
+    def begun(self, *, first: bool) -> int:
+        """A request is sent, for the first time or again; returns its era."""
+        tally = self._tally if self._trial is None else self._trial
+        tally.begun, tally.again = tally.begun + first, tally.again + (not first)
         return self.era
 
-    def answered(self, era: int, *, refused: bool, others: int, now_s: float) -> None:
-        """A request that began in `era` was let in or refused, while `others` were in flight."""
+    def answered(self, era: int, *, first: bool, refused: bool, others: int, now_s: float) -> None:
+        """An attempt that began in `era` was let in or refused, while `others` were in flight."""
         if self._trial is None:
             if era >= self._trial_era:
-                self._steady(_added(self._tally, refused), refused, others, now_s)
+                self._steady(_added(self._tally, first, refused), refused, others, now_s)
         elif era < self._cut_era:
-            _added(self._tally, refused)
-            if refused and others < self.limit:
+            _added(self._tally, first, refused)
+            if first and refused and others < self.limit:
                 self._lower(others)
         elif era >= self._trial_era:
-            self._judge(_added(self._trial, refused), now_s)
+            _added(self._trial, first, refused)
+            if first:
+                self._judge(self._trial, now_s)
 
     def _steady(self, tally: Tally, refused: bool, others: int, now_s: float) -> None:
         bearable = self._tolerated if now_s < self._trial_again_s else TOLERATED
-        if refused and others and tally.refused > _at_most(bearable, tally.begun):
+        if self.limit > self._good and refused and tally.exceeds_in_all(bearable):  # raised too far
+            self._step, self._patience = 1, min(2 * self._patience, 16)
+            self._begin(self._good)
+        elif refused and others and tally.exceeds(bearable):
             self._limit_before, self._cut_era = self.limit, self.era + 1
             self._lower(others)
         elif tally.answers >= max(CONCLUSIVE / bearable if tally.refused else 0.0, 2 * min(self.limit, 100)):
-            raised = self.limit + self._step if tally.share <= bearable else self.limit
-            self._step *= 2
-            self._begin(raised)
+            self._reconsider(tally, bearable)
+
+    def _reconsider(self, tally: Tally, bearable: float) -> None:
+        """After a while under one limit without a reason to cut it."""
+        if tally.exceeds_in_all(bearable) and math.isfinite(self.limit):
+            self._good = max(1, self.limit - 1)
+            self._begin(self._good)
+        elif tally.answers >= 2 * min(self.limit, 100) * self._patience:
+            if self.limit > self._good:
+                self._step, self._patience = 2 * self._step, 1
+            self._good = self.limit
+            raised = self.limit + self._step
+            self._begin(raised if raised < UNBOUNDED else math.inf)
 
     def _lower(self, others: int) -> None:
-        self.limit = max(1, min(self.limit, others))
+        self.limit = self._good = max(1, min(self.limit, others))
         self._begin_era()
         self._trial, self._step = Tally(), 1
 
@@ -103,8 +137,12 @@ class AdaptiveLimit:
         before = self._tally.share
         enough = max(math.ceil(2 * CONCLUSIVE / before), self.limit)
         if trial.refused > max(TOLERATED, before / 2) * max(enough, trial.begun):  # whatever the others will say
-            self._tolerated, self._trial_again_s = min(1.0, 1.5 * before), now_s + self._trust_s
-            self._trust_s *= 2.0
+            if trial.share > HARDLY_ANY and self.limit > 1:  # all places are taken still: lower
+                self._lower(int(self.limit // 2))
+                return
+            self._tolerated = 1.0 if trial.share > HARDLY_ANY else min(HARDLY_ANY, 1.5 * before)
+            self._trial_again_s, self._trust_s = now_s + self._trust_s, 2.0 * self._trust_s
+            self._good = self._limit_before
             self._begin(self._limit_before)
         elif trial.answers >= enough:
             self._trust_s = TRIAL_AGAIN_S
@@ -124,21 +162,21 @@ def _at_most(share: float, begun: int) -> float:
     return share * begun + 2.0 * math.sqrt(begun * share * (1.0 - share)) + 2.0
 
 
-def _added(tally: Tally, refused: bool) -> Tally:
-    if refused:
-        tally.refused += 1
+def _added(tally: Tally, first: bool, refused: bool) -> Tally:
+    if first:
+        tally.refused, tally.served = tally.refused + refused, tally.served + (not refused)
     else:
-        tally.served += 1
+        tally.refused_again += refused
     return tally
 
 
-def pause_s(streak: int, present: int, moment_s: float) -> float:
-    """How long who was just refused should wait, before jitter: `moment_s`, doubled for every quarter of those present
-    that was refused since anybody got through.
+def pause_s(times: int, streak: int, present: int, moment_s: float) -> float:
+    """How long a request that was just refused for the `times`-th time should wait, before jitter.
 
-    That one request is refused three times running is chance where half of all are; that all are is not.
+    `moment_s`, half as long again each of the next seven times; and doubled whenever as many as are present were refused
+    since anybody got through. That one is refused thrice is chance where half of all are, that all are is not.
     """
-    return moment_s * math.exp2(min(4.0 * streak / max(4, present), 60.0))
+    return moment_s * 1.5 ** min(times - 1, 7) * math.exp2(min(streak / max(2, present), 60.0))
 
 
 class TokenBucket:

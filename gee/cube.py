@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gee.chunks import ARRAYS, TileArrays, assemble, checksum, content_hash, decode, encode
-from gee.errors import CubeError
+from gee.errors import CubeError, PermanentError, RequestTooLargeError, TransientError
 from gee.grid import geometry_mask
 from gee.layout import CubePlace, first_axis, zarr_skeleton
 from gee.limiter import working
@@ -47,8 +47,8 @@ def create_cube(plan: CubePlan, endpoint: str = "") -> bool:
                     "take another address or delete it"
                 )
     skeleton = zarr_skeleton(plan)
-    for key in damaged_metadata(plan, skeleton, endpoint):
-        store.write(place.metadata(key), skeleton[key])
+    damaged = damaged_metadata(plan, skeleton, endpoint)
+    store.write_many({place.metadata(key): (skeleton[key],) for key in damaged})
     if not there:
         store.write(place.plan, with_checksum({"plan": json.loads(plan.to_json())}))
     return not there
@@ -86,13 +86,13 @@ def pull_tile(
     connected = connect(session) if isinstance(session, SessionConfig) else session
     window = plan.grid.window(tile)
     profiles: list[str] = []
-    pixels = fetch_pixels(
-        connected,
-        json.loads(plan.expression),
-        window,
-        plan.request_bands,
-        on_profile=profiles.append if profiled else None,
-    )
+    on_profile = profiles.append if profiled else None
+    try:
+        pixels = fetch_pixels(connected, plan.expression, window, plan.request_bands, on_profile=on_profile)
+    except (TransientError, RequestTooLargeError, PermanentError) as error:
+        named = type(error)(f"tile {tile.name} of {plan.uri}: {error}")
+        named.status = error.status
+        raise named from error
     with working():
         arrays = assemble(pixels, [layer.name for layer in plan.layers], geometry_mask(window, plan.geometry))
     return write_tile(plan, tile, arrays, endpoint, started=started, eecu_s=eecu_seconds(connected, profiles))
@@ -114,8 +114,7 @@ def write_tile(
         stored = {layout.name: np.ascontiguousarray(arrays[layout.name], layout.stored) for layout in ARRAYS}
         values_hash = content_hash(stored)
         encoded = {layout.name: encode(stored[layout.name], layout, plan.tile_px) for layout in ARRAYS}
-    for layout in ARRAYS:
-        store.write(place.chunk(layout, tile), *encoded[layout.name])
+    store.write_many({place.chunk(layout, tile): encoded[layout.name] for layout in ARRAYS})
     record = TileRecord(
         name=tile.name,
         blake3=values_hash,

@@ -109,6 +109,15 @@ def grid_for(geometry_wgs84: BaseGeometry, pixel_m: float = 10.0) -> Grid:
     return Grid(crs, transform, (top - bottom, right - left))
 
 
+def coarse_grid_for(geometry_wgs84: BaseGeometry, pixel_m: float, about_px: int) -> Grid:
+    """A grid of the area for a coarse look: pixels are the whole multiple of `pixel_m` that gives `about_px` or fewer.
+
+    The rounding of its edges may add a row and a column. Raises `GridError` as `grid_for` does.
+    """
+    height, width = grid_for(geometry_wgs84, pixel_m).shape_yx
+    return grid_for(geometry_wgs84, pixel_m * max(1, math.ceil(math.sqrt(height * width / about_px))))
+
+
 def tiles(grid: Grid, tile_px: int) -> tuple[Tile, ...]:
     """The grid cut into squares of `tile_px`, row by row; smaller at the right and bottom edge."""
     if not 1 <= tile_px <= MAX_SIDE_PX:

@@ -109,6 +109,8 @@ class Request:
     """Of the limit under which it was last sent."""
     sent_s: float = 0.0
     """When it was last sent."""
+    refusals: int = 0
+    """How often it was refused for load."""
 
 
 class Gate:
@@ -173,11 +175,12 @@ class Gate:
         finally:
             self._leave(request, failure)
 
-    def pause_s(self) -> float:
-        """How long who was just refused should wait: a moment while others get through, ever longer when nobody does."""
+    def pause_s(self, request: Request) -> float:
+        """How long a request that was just refused should wait: a moment while others get through."""
         with self._lock:
             moment_s = min(max(self._service_s * MOMENT, self._first_pause_s * SHORTEST), self._first_pause_s)
-            return min(MAX_PAUSE_S, pause_s(self._streak, self._present, moment_s)) * self._rng.uniform(0.5, 1.0)
+            longest_s = min(MAX_PAUSE_S, pause_s(request.refusals, self._streak, self._present, moment_s))
+            return longest_s * self._rng.uniform(0.5, 1.0)
 
     def close(self) -> None:
         """Give the share back."""
@@ -196,7 +199,7 @@ class Gate:
             finally:
                 self._queue.remove(request)
                 self._wake()
-            request.sent_s, request.era = time.monotonic(), self._limit.begun()
+            request.sent_s, request.era = time.monotonic(), self._limit.begun(first=not request.refusals)
             waited_s = self._counters.waited_s + request.sent_s - began_s
             self._counters = replace(self._counters, asked=self._counters.asked + 1, waited_s=waited_s)
 
@@ -216,9 +219,11 @@ class Gate:
             self._in_flight -= 1
             refused = isinstance(failure, BusyError)
             if refused or not isinstance(failure, TransientError):
-                others = self._in_flight
-                self._limit.answered(request.era, refused=refused, others=others, now_s=now_s)
+                self._limit.answered(
+                    request.era, first=not request.refusals, refused=refused, others=self._in_flight, now_s=now_s
+                )
                 self._streak = self._streak + 1 if refused else 0
+                request.refusals += refused
             if failure is None:
                 took_s = now_s - request.sent_s
                 self._service_s += (took_s - self._service_s) * (SMOOTHING if self._service_s else 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import shapely
@@ -44,15 +44,18 @@ class PassShare:
     """How many of the listed scenes it took."""
     clear_share: float
     """Share of the area that it saw clearly, 0 to 1."""
+    sampled: bool = True
+    """Whether its pixels were looked at; False: as the catalogue lets expect (`listed_clear_share`)."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"time": self.time.isoformat(), "scenes": self.scenes, "clear_share": self.clear_share}
+        return {**asdict(self), "time": self.time.isoformat()}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> PassShare:
         """The inverse of `to_dict`."""
-        return cls(dt.datetime.fromisoformat(value["time"]), int(value["scenes"]), float(value["clear_share"]))
+        time = dt.datetime.fromisoformat(value["time"])
+        return cls(time, int(value["scenes"]), float(value["clear_share"]), bool(value["sampled"]))
 
 
 def passes_of(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
@@ -86,7 +89,9 @@ def listed_clear_share(one: Pass, area: BaseGeometry) -> float:
     return min(1.0, clear / whole.area)
 
 
-def best_pass(passes: Sequence[Pass], shares: Sequence[float], *, latest: bool) -> tuple[Pass, tuple[PassShare, ...]]:
+def best_pass(
+    passes: Sequence[Pass], shares: Sequence[float], *, latest: bool, sampled: bool = True
+) -> tuple[Pass, tuple[PassShare, ...]]:
     """(The pass that saw most of the area, what was known of all of them).
 
     Of passes that saw as much to a hundredth, the `latest` is taken, or else the earliest: the one nearest to the event.
@@ -95,7 +100,8 @@ def best_pass(passes: Sequence[Pass], shares: Sequence[float], *, latest: bool) 
     if not passes:
         raise NoScenesError("no pass to choose from: widen the window or wait for the next pass")
     looked_at = tuple(
-        PassShare(one.time, len(one.scenes), round(share, 4)) for one, share in zip(passes, shares, strict=True)
+        PassShare(one.time, len(one.scenes), round(share, 4), sampled)
+        for one, share in zip(passes, shares, strict=True)
     )
     most = math.floor(100 * max(shares))
     good = [one for one, share in zip(passes, shares, strict=True) if math.floor(100 * share) >= most]

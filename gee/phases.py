@@ -6,7 +6,6 @@ for the least cloudy pass.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from gee.catalog import linked_scenes
 from gee.composites import Composite
 from gee.errors import NoScenesError, RequestTooLargeError
-from gee.grid import geometry_mask, grid_for
+from gee.grid import coarse_grid_for, geometry_mask
 from gee.masks import CloudMask, Qa60, S2Cloudless, method_of, own_support
 from gee.passes import best_pass, listed_clear_share, passes_of
 from gee.pixels import fetch_pixels
@@ -186,28 +185,31 @@ def _phase(
 
 
 def _least_cloudy(session: Session, phase: PhaseScenes, geometry: BaseGeometry) -> PhaseScenes:
-    passes = passes_of(phase.scenes)
+    passes, sampled = passes_of(phase.scenes), True
     try:
         shares = clear_shares(session, phase, geometry)
     except RequestTooLargeError:  # what the catalogue says of each granule has to do
-        shares = tuple(listed_clear_share(one, geometry) for one in passes)
-    best, looked_at = best_pass(passes, shares, latest=phase.phase == "pre")
+        shares, sampled = tuple(listed_clear_share(one, geometry) for one in passes), False
+    best, looked_at = best_pass(passes, shares, latest=phase.phase == "pre", sampled=sampled)
     return replace(phase, scenes=best.scenes, passes=looked_at)
 
 
-def clear_shares(session: Session, phase: PhaseScenes, geometry: BaseGeometry) -> tuple[float, ...]:
-    """The share of an area (WGS84) that each pass of a phase saw clearly, from one coarse sample of them all.
+def for_a_look(phase: PhaseScenes) -> PhaseScenes:
+    """The same phase for a coarse sample of a large area: without what would be computed in full for it.
 
-    Shadows of s2cloudless are left out: they would be computed in full for the sample of a large area.
+    Shadows of s2cloudless are found on grids of 20 and 100 m, whatever is asked for. Reasons apart from cloud are kept.
     """
     mask = replace(phase.mask, shadows=False) if isinstance(phase.mask, S2Cloudless) else phase.mask
-    passes, plain = passes_of(phase.scenes), replace(phase, mask=mask, reasons=())
+    return replace(phase, mask=mask)
+
+
+def clear_shares(session: Session, phase: PhaseScenes, geometry: BaseGeometry) -> tuple[float, ...]:
+    """The share of an area (WGS84) that each pass of a phase saw clearly, from one coarse sample of them all."""
+    passes, plain = passes_of(phase.scenes), replace(for_a_look(phase), reasons=())
     colours = common_colours(phase.scenes)
     if not colours:
         return tuple(listed_clear_share(one, geometry) for one in passes)
-    fine = grid_for(geometry, 10.0)
-    pixels = fine.shape_yx[0] * fine.shape_yx[1]
-    coarse = grid_for(geometry, 10.0 * max(1, math.ceil(math.sqrt(pixels / SAMPLE_PX))))
+    coarse = coarse_grid_for(geometry, 10.0, SAMPLE_PX)
     bands = {f"pass_{number}": "uint8" for number in range(len(passes))}
     expression = ee.serializer.encode(pass_image(plain, passes, colours), for_cloud_api=True)
     inside = geometry_mask(coarse, geometry)

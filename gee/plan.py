@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,6 @@ from gee.catalog import find_scenes
 from gee.dem import DemChoice, choose_dem, elevation_image
 from gee.errors import CubeError
 from gee.grid import grid_for, request_bytes, tiles, tiles_over
-from gee.masks import MASKS
 from gee.phases import ImageryChoice, choose_phases
 from gee.sentinel1 import RADAR_LAYERS, RadarPair, find_radar_pair, radar_image
 from gee.sentinel2 import DN_PER_REFLECTANCE, PhaseScenes, common_colours, event_image
@@ -156,14 +155,14 @@ class CubePlan:
 class CubeRules:
     """What a cube should be made of, whatever the event: the choices of the settings."""
 
-    collections: tuple[str, ...] = ("COPERNICUS/S2_HARMONIZED",)
+    collections: tuple[str, ...]
     """Sentinel-2 collections; the first with scenes in both windows is used."""
-    imagery: ImageryChoice = field(default_factory=lambda: ImageryChoice(tuple(kind() for kind in MASKS.values())))
+    imagery: ImageryChoice
     """Cloud masks, further reasons and composites."""
+    dems: tuple[str, ...]
+    """Elevation models (names of `gee.dem` or asset ids); the first that covers the area is used."""
     maximum_cloud_percent: float = 100.0
     """Scenes cloudier than this are not used."""
-    dems: tuple[str, ...] = ("srtm", "glo30")
-    """Elevation models (names of `gee.dem` or asset ids); the first that covers the area is used."""
     terrain: tuple[str, ...] = DEFAULT_LAYERS
     """Terrain layers, names of `gee.terrain.LAYERS`."""
     radar: bool = False
@@ -228,14 +227,13 @@ def plan_cube(
     pre: Window,
     post: Window,
     code_version: str,
-    rules: CubeRules | None = None,
+    rules: CubeRules,
 ) -> CubePlan:
     """Search scenes, cloud masks and an elevation model for an area (WGS84), and plan its cube.
 
     Raises `NoScenesError` when no collection has scenes in both windows, or no orbit of Sentinel-1 when its layers are
     wanted; `PermanentError` without an elevation model or for an unknown terrain layer.
     """
-    rules = rules or CubeRules()
     terrain = check_layers(session, rules.terrain)
     cloud = rules.maximum_cloud_percent
     found = find_scenes(session, rules.collections, geometry, pre, post, maximum_cloud_percent=cloud)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 
-from gee.budget import Account, Budget, Job
+from gee.budget import Account, Budget, Estimate, Job
 from gee.cube import create_cube, damaged_tiles, load_plan, pull_tile, seal_cube, survey
 from gee.errors import CubeError
 from gee.plan import CubePlan
 from gee.records import TileRecord
 from gee.session import Session, SessionConfig
 from gee.types import Tile
+
+log = logging.getLogger(__name__)
 
 Work = Callable[[Job], TileRecord]
 Spread = Callable[[Work, Iterable[Job]], Iterator[TileRecord]]
@@ -57,11 +60,18 @@ def pull_cube(
 
     for record in spread(work, account.pilot(missing)):
         arrived(record)
+    if missing:
+        log.info("the cube %s takes %s", plan.uri, account.estimate())
     while done < len(plan.tiles):  # more than once when tiles that were under way cost less than feared
         account.check()
         for record in spread(work, account.bulk(missing)):
             arrived(record)
     return seal_cube(plan, endpoint)
+
+
+def cost_of(plan: CubePlan, endpoint: str = "") -> Estimate:
+    """What a cube has cost so far and will cost, by the records of its tiles."""
+    return Account(plan, Budget(), survey(plan, endpoint)[0].values()).estimate()
 
 
 def repair_cube(plan: CubePlan, session: Session | SessionConfig, endpoint: str = "") -> tuple[Tile, ...]:

@@ -36,7 +36,7 @@ FORGOTTEN_S = 60.0
 """A ledger whose number has gone back, since somebody deleted it, is used again after this time: longer than any lease."""
 TRIES = 12
 """Attempts at writing a state that others keep winning."""
-TICK_S = 0.05
+TICK_S = 0.02
 """How often the demand of this process is looked at, in seconds."""
 IDLE_S = 10.0
 """A lease without any demand is given back after this time, in seconds."""
@@ -207,6 +207,10 @@ class LedgerShare:
                 wanted_last = now
             elif now - max(wanted_last, self._asked) > IDLE_S:
                 break
+            elif not self._granted:  # a session is open, and nothing is asked for yet
+                self._waiting_since = now
+                self._closing.wait(TICK_S)
+                continue
             # Whoever wants more looks more often; at once when the others do not know yet that it does.
             often = 2 * TICK_S if wanted > self._told else period / 5 if wanted > self._limit else period
             if now - last >= min(often, period):
@@ -227,12 +231,14 @@ class LedgerShare:
             return then if wrote else state
 
         try:
-            fair = target(self._book.newest(), began_wall, self._me, wanted, self.terms)
+            ledger = self._book.newest()
+            fair = target(ledger, began_wall, self._me, wanted, self.terms)
             if fair < self._limit:  # first stop handing out, then count what is still in flight
                 self._limit = fair
                 self._closing.wait(TICK_S)
             in_flight = min(self._demand()[0], self._granted)
-            ledger = self._book.change(decide)
+            if decide(ledger) is not ledger:
+                ledger = self._book.change(decide)
         except StorageError as error:
             if not self._failing:
                 log.warning(
@@ -254,6 +260,8 @@ class LedgerShare:
         return period_s(ledger, self.terms)
 
     def _give_back(self) -> None:
+        if not self._told:
+            return
         self._until = 0.0
         self._told = self._limit = self._granted = 0
         try:

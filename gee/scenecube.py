@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +120,7 @@ class SceneCube:
         shape = y.stop - y.start, x.stop - x.start
         parts = list(self._meeting(y, x))
         if len(parts) == 1 and _length(parts[0][1][0]) == shape[0] and _length(parts[0][1][1]) == shape[1]:
-            loaded, source = self._load(parts[0][0]), parts[0][2]
+            (loaded,), source = self._load([parts[0][0]]), parts[0][2]
             whole = {name: values[:, *source] for name, values in loaded.items()}
             return {**whole, STACK.name: whole[STACK.name][chosen]}
         covered = sum(_length(target[0]) * _length(target[1]) for _, target, _ in parts) == shape[0] * shape[1]
@@ -128,8 +128,7 @@ class SceneCube:
         for layout in ARRAYS:
             size = len(wanted) if layout is STACK else len(PHASES), *shape
             arrays[layout.name] = np.empty(size, layout.dtype) if covered else np.full(size, layout.fill, layout.dtype)
-        for tile, target, source in parts:
-            loaded = self._load(tile)
+        for loaded, (_, target, source) in zip(self._load([part[0] for part in parts]), parts, strict=True):
             arrays[STACK.name][:, *target] = loaded[STACK.name][:, *source][chosen]
             arrays[OBSERVED.name][:, *target] = loaded[OBSERVED.name][:, *source]
             arrays[DATE.name][:, *target] = loaded[DATE.name][:, *source]
@@ -177,31 +176,39 @@ class SceneCube:
                 )
                 yield tile, target, source
 
-    def _load(self, tile: Tile) -> TileArrays:
+    def _load(self, tiles: Sequence[Tile]) -> list[TileArrays]:
+        """The tiles' arrays, from what is at hand or from the store: from a bucket all chunks side by side."""
         with self._lock:
-            if tile.name in self._cache:
-                self._cache.move_to_end(tile.name)
-                return self._cache[tile.name]
+            at_hand = {tile.name: self._cache[tile.name] for tile in tiles if tile.name in self._cache}
+            for name in at_hand:
+                self._cache.move_to_end(name)
+        absent = [tile for tile in tiles if tile.name not in at_hand]
+        keys = [self._place.chunk(layout, tile) for tile in absent for layout in ARRAYS]
+        bodies = self._store.read_many(keys) if self._store.remote else None
+        for tile in absent:
+            at_hand[tile.name] = self._checked(tile, bodies)
+        with self._lock:
+            self._cache.update((tile.name, at_hand[tile.name]) for tile in absent)
+            while len(self._cache) > 1 and len(self._cache) * tile_bytes(self.plan) > self._cached_bytes:
+                self._cache.popitem(last=False)
+        return [at_hand[tile.name] for tile in tiles]
+
+    def _checked(self, tile: Tile, bodies: Mapping[str, bytes] | None) -> TileArrays:
+        """A tile out of the bodies of its chunks, or out of the store; mended when it is damaged."""
         try:
-            arrays = self._tile(tile)
+            return self._tile(tile, bodies)
         except DamagedTileError as error:
             if self._mend is None:
                 raise
-            arrays = self._mended(tile, error)
-        with self._lock:
-            self._cache[tile.name] = arrays
-            while len(self._cache) > 1 and len(self._cache) * tile_bytes(self.plan) > self._cached_bytes:
-                self._cache.popitem(last=False)
-        return arrays
+            return self._mended(tile, error, self._mend)
 
-    def _mended(self, tile: Tile, error: DamagedTileError) -> TileArrays:
+    def _mended(self, tile: Tile, error: DamagedTileError, mend: Mend) -> TileArrays:
         """Pull a damaged tile again; it has to be what it was, or the cube is no longer the one that was sealed."""
-        assert self._mend is not None
         with self._mending:
             try:
                 return self._tile(tile)  # another thread has mended it meanwhile
             except DamagedTileError:
-                record = self._mend(tile)
+                record = mend(tile)
         sealed = self._records[tile.name]
         if (record.blake3, record.chunks) != (sealed.blake3, sealed.chunks):
             raise CubeError(
@@ -210,15 +217,15 @@ class SceneCube:
             )
         return self._tile(tile)
 
-    def _tile(self, tile: Tile) -> TileArrays:
-        return {layout.name: self._chunk(tile, layout) for layout in ARRAYS}
+    def _tile(self, tile: Tile, bodies: Mapping[str, bytes] | None = None) -> TileArrays:
+        return {layout.name: self._chunk(tile, layout, bodies) for layout in ARRAYS}
 
-    def _chunk(self, tile: Tile, layout: ArrayLayout) -> npt.NDArray[Any]:
+    def _chunk(self, tile: Tile, layout: ArrayLayout, bodies: Mapping[str, bytes] | None) -> npt.NDArray[Any]:
         key = self._place.chunk(layout, tile)
         name = f"chunk {key} of tile {tile.name}"
         try:
-            body = self._store.read(key)
-        except FileNotFoundError:
+            body = self._store.read(key) if bodies is None else bodies[key]
+        except (FileNotFoundError, KeyError):
             raise DamagedTileError(f"{name} is gone: pull the tile again", tile.name) from None
         recorded = self._records[tile.name].chunks[layout.name]
         if (checksum(body), len(body)) != (recorded.crc32c, recorded.size):

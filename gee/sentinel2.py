@@ -96,6 +96,18 @@ class PhaseScenes:
             parts.append(f"not told: {', '.join(self.untold)}")
         return f"{self.phase}: {', '.join(parts)}"
 
+    @property
+    def composition(self) -> str:
+        """What a pixel shows and what its date is, in words."""
+        if self.made_by == "median":
+            return "the median of the clear observations, dated by the latest of them"
+        if self.made_by == "medoid":
+            return "the clear observation nearest to the median"
+        if self.made_by == "earliest_clear":
+            return "the earliest clear observation"
+        others = f", the best of {len(self.passes)}" if len(self.passes) > 1 else ""
+        return f"the pass of {self.scenes[0].time:%Y-%m-%d %H:%M} UTC alone{others}"
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; `from_dict` makes an equal record of it."""
         return {
@@ -218,7 +230,7 @@ def _code(code: Observed) -> int:
 
 
 def _scenes(phase: PhaseScenes, scenes: Sequence[Scene]) -> ee.ImageCollection:
-    times = [int(scene.time.timestamp() * 1000) for scene in scenes]
+    times = [round(scene.time.timestamp() * 1000) for scene in scenes]
     found = (
         ee.ImageCollection(phase.collection)
         .filterDate(min(times), max(times) + 1)  # the index of the archive is by time

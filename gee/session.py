@@ -132,7 +132,7 @@ class Session:
         """
         body = json if json is None or isinstance(json, bytes) else jsonlib.dumps(json, separators=(",", ":")).encode()
         extra = {} if on_profile is None else {_PROFILING: "1"}
-        failures = refusals = 0
+        failures = 0
         with self.gate.request() as request:
             while True:
                 try:
@@ -140,8 +140,7 @@ class Session:
                         answer = self._ask(method, path, body, extra, min_bytes, max_bytes)
                 except TransientError as error:
                     if isinstance(error, BusyError):
-                        refusals += 1
-                        wait_s = error.asked_s + self.gate.pause_s()
+                        wait_s = error.asked_s + self.gate.pause_s(request)
                         lasted_s = time.monotonic() + wait_s - request.arrived_s
                         given_up = lasted_s > self.config.patience_s
                     else:
@@ -149,7 +148,7 @@ class Session:
                         wait_s = pause_s(failures - 1, self.config.first_pause_s, error.asked_s, self._rng)
                         given_up = failures >= self.config.max_attempts
                     if given_up:
-                        raise self._given_up(method, path, failures + refusals, error) from error.__cause__
+                        raise self._given_up(method, path, failures + request.refusals, error) from error.__cause__
                     time.sleep(wait_s)
                 else:
                     break

@@ -20,7 +20,7 @@ from gee.catalog import asset_exists
 from gee.curvature import curvatures
 from gee.dem import DemChoice, elevation_image
 from gee.errors import PermanentError
-from gee.grid import grid_for, tiles_over
+from gee.grid import coarse_grid_for, tiles_over
 from gee.pixels import fetch_pixels
 from gee.relief import relief
 from gee.session import Session
@@ -115,9 +115,7 @@ def coarse_terrain(
     For cutting an area to land and to slopes that can fail. A pixel is the model's value at its centre, slope on the
     model's own grid, never that of a smoothed model; NaN where there is none. No finer than 30 m.
     """
-    fine = grid_for(geometry, 30.0)
-    coarser = max(1, math.ceil(math.sqrt(fine.shape_yx[0] * fine.shape_yx[1] / max_px)))
-    grid = grid_for(geometry, 30.0 * coarser)
+    grid = coarse_grid_for(geometry, 30.0, max_px)
     elevation = elevation_image(dem, geometry)
     slope = ee.Terrain.slope(elevation).reproject(dem.native.projection)
     image = _stored("elevation", elevation).addBands(_stored("slope", slope))

@@ -10,8 +10,9 @@ more, because the peak of aliased images leans towards whole pixels (Foroosh, Ze
 Process. 11, 188-200). Only the image after is masked and tapered: masking both would draw the peak to zero, where the
 masks themselves match. scikit-image's `phase_cross_correlation` can do none of the three.
 
-Measured (`modeling/reports/alignment.md`): on the real pair of Iburi 2018 the windows agree two to four times better
-than with the reflectances themselves, and spectra that are whitened in full lose a tenth of the shift to noise.
+On the real pair of Iburi 2018 34 windows pass that differ by 0.18 px, where whitened reflectances (plain phase correlation)
+give 20 that differ by 0.29 px; on simulated regions all ways are right to a few hundredths of a pixel, see
+`modeling/reports/alignment.md`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import resource
 import subprocess
@@ -20,6 +21,11 @@ from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
 from flows import cli
+from flows.map_event import bucket, connected
+from flows.settings import load_settings
+from flows.writeback import asset_containers
+from gee.assets import ensure_folder
+from gee.ingestion import TableAsset, write_assets
 from infra.local.stack import LocalStack
 from modeling.simulate import layers_of
 
@@ -93,7 +99,18 @@ def bounds_of(quake: SmallQuake, inset_m: float = 600) -> tuple[float, ...]:
     return tuple(transform_bounds(quake.region.crs, "EPSG:4326", *box.bounds))
 
 
-COMMANDS = [[], ["demo"], ["map"], ["plan"], ["map-raster"], ["tidy"], ["models"], ["doctor"], ["local"], ["local", "up"]]
+COMMANDS = [
+    [],
+    ["demo"],
+    ["map"],
+    ["plan"],
+    ["map-raster"],
+    ["tidy"],
+    ["models"],
+    ["doctor"],
+    ["local"],
+    ["local", "up"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -272,6 +289,27 @@ def test_the_doctor_names_what_fails_and_how_to_mend_it(
     line = next(line for line in out.splitlines() if line.startswith("│ USGS"))
     assert "FAIL" in line
     assert f"check the network and QUAKESLIDE_USGS__URL ({DEAD})" in line
+
+
+def test_tidy_removes_what_was_never_published(
+    run: Run, services: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings()
+    folder = asset_containers(EVENT_ID, settings)["landslides"]
+    label = f"{1:016x}_{2:016x}"
+    with bucket(settings) as store, connected(settings) as session:
+        uri = f"gs://{settings.storage.bucket}/left.csv"
+        store.write_bytes(uri, b'a,geometry\n1,"POINT (1 2)"\n', "text/csv")
+        ensure_folder(session, folder)
+        write_assets(session, [TableAsset(f"{folder}/{label}", uri, "ab", {}, dt.datetime.now(dt.UTC))], 30)
+    assert run("tidy", EVENT_ID)[:2] == (
+        0,
+        f"removed from Earth Engine: 0 that unpublished runs of {EVENT_ID} have left\n",
+    )
+    monkeypatch.setenv("QUAKESLIDE_EARTHENGINE__ORPHAN_HOURS", "0.000001")
+    status, out, _ = run("tidy", EVENT_ID)
+    assert (status, out.splitlines()[0]) == (0, f"removed: {folder}/{label}")
+    assert "removed from Earth Engine: 1 that" in out
 
 
 def test_models_are_listed(run: Run) -> None:

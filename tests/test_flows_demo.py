@@ -89,10 +89,10 @@ def test_the_real_iburi_pair_is_mapped_where_it_was_seen(tmp_path: Path, shared_
     with rasterio.open(folder / "probability.tif") as file:
         probability = file.read(1)
     inside, clear = observed != Observed.OUTSIDE, observed == Observed.CLEAR
-    assert 0.3 < (observed == Observed.NO_PASS)[inside].mean() < 0.6, "the image before has a swath gap"
+    assert 0.3 < (observed == Observed.SWATH_GAP)[inside].mean() < 0.6, "the image before has a swath gap"
     assert (np.isnan(probability) == ~clear).all()
     assert (mask[~clear] == 255).all()
-    assert "not observed: no pass or swath gap" in told
+    assert "not observed: swath gap" in told
     assert "the acquisition dates of the pre phase were not recorded and are assumed" in told
     facts = ReportFacts.from_json((folder / "facts.json").read_text())
     assert (facts.provenance.model, facts.event.simulated) == ("msf-litenet_rgb-terrain", False)

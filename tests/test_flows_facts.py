@@ -7,7 +7,7 @@ import datetime as dt
 import geopandas as gpd
 import numpy as np
 import pytest
-from fakes.products import SCORES, facts, landslide
+from fakes.products import ALIGNMENT, SCORES, facts, landslide
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +18,9 @@ from modeling.inventory import SCHEMA, empty_inventory
 
 def test_facts_survive_json() -> None:
     told = facts()
-    told = ReportFacts(**{**vars(told), "scores": SCORES, "earth_engine_assets": {"probability": "projects/p/x"}})
+    told = ReportFacts(
+        **{**vars(told), "scores": SCORES, "earth_engine_assets": {"probability": "p/x"}, "alignment": ALIGNMENT}
+    )
     assert ReportFacts.from_json(told.to_json()) == told
 
 
@@ -27,7 +29,7 @@ def test_coverage_leaves_out_what_lies_outside() -> None:
     assert [(row.label, row.percent) for row in seen.rows] == [
         ("observed", 60.0),
         ("cloud or cloud shadow", 30.0),
-        ("no pass or swath gap", 10.0),
+        ("not imaged", 10.0),
     ]
     assert seen.area_km2 == pytest.approx(0.1)
     assert (seen.observed_km2, seen.unobserved_km2, seen.outside_km2) == pytest.approx((0.06, 0.04, 0.5))

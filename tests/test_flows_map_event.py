@@ -147,6 +147,17 @@ def test_nothing_is_said_of_what_was_not_observed(mapped: Mapped) -> None:
     assert set(np.unique(mask[clear])) == {0, 1}
 
 
+def test_how_the_images_lie_on_each_other_is_recorded(mapped: Mapped) -> None:
+    alignment = mapped.facts.alignment
+    assert alignment is not None
+    assert alignment.shift.measured
+    assert 4 <= alignment.shift.windows <= alignment.shift.looked_at
+    item = pystac.Item.from_file(str(mapped.folder / ITEM_NAME))
+    told = item.properties["quakeslide:alignment"]
+    assert (told["measured"], told["corrected"]) == (alignment.shift.measured, alignment.corrected)
+    assert mapped.facts.provenance.settings["alignment.radiometry"] == "none"
+
+
 def test_a_swath_gap_is_named_as_the_reason(mapped: Mapped, small_quake: SmallQuake) -> None:
     observed = mapped.read("observed")
     with rasterio.open(mapped.folder / "observed.tif") as file:
@@ -156,12 +167,13 @@ def test_a_swath_gap_is_named_as_the_reason(mapped: Mapped, small_quake: SmallQu
     gap[:, : GAP_COLUMNS - left] = True
     assert (inside & gap).sum() > 1000
     # What no pass has seen after the quake either cannot be under it: there is none in this region.
-    assert np.isin(observed[inside & gap], [Observed.NO_PASS, Observed.CLOUD]).all()
-    assert (observed[inside & gap] == Observed.NO_PASS).mean() > 0.8
-    assert not (observed[inside & ~gap] == Observed.NO_PASS).any()
+    assert np.isin(observed[inside & gap], [Observed.SWATH_GAP, Observed.CLOUD]).all()
+    assert (observed[inside & gap] == Observed.SWATH_GAP).mean() > 0.8
+    gap[:, : GAP_COLUMNS - left + 3] = True  # moving the image before by part of a pixel takes the pixels around each
+    assert not (observed[inside & ~gap] == Observed.SWATH_GAP).any()
     rows = {row.label: row.area_km2 for row in mapped.facts.coverage.rows}
-    assert rows["no pass or swath gap"] == pytest.approx((observed == Observed.NO_PASS).sum() / 1e4)
-    assert "no pass or swath gap" in (mapped.folder / "report.html").read_text()
+    assert rows["swath gap"] == pytest.approx((observed == Observed.SWATH_GAP).sum() / 1e4)
+    assert "swath gap" in (mapped.folder / "report.html").read_text()
 
 
 def test_the_report_opens_offline(mapped: Mapped) -> None:

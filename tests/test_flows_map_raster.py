@@ -99,6 +99,28 @@ def test_what_the_images_do_not_show_is_not_observed(files: dict[str, Path], wei
     assert item["bbox"][0] == pytest.approx(106.03, abs=0.01)
 
 
+def test_images_that_do_not_lie_on_each_other_are_brought_together(
+    small_quake: SmallQuake, weights: str, tmp_path: Path
+) -> None:
+    whole, _ = layers_of(small_quake.region)
+    bands = {phase: {colour: whole[f"{colour}_{phase}"] for colour in COLOURS} for phase in ("pre", "post")}
+    files = {name: write(tmp_path / name / "image.tif", image) for name, image in bands.items()}
+    files["dem"] = write(tmp_path / "dem" / "image.tif", {"elevation": whole["elevation"]})
+    before = map_them(files, tmp_path / "out", weights).alignment
+    east = {colour: np.roll(band, 2, axis=1) for colour, band in bands["pre"].items()}
+    files["pre"] = write(tmp_path / "east" / "image.tif", east)
+    after = map_them(files, tmp_path / "moved", weights).alignment
+    assert before is not None
+    assert after is not None
+    assert before.shift.measured
+    assert after.corrected
+    assert after.shift.dx_px - before.shift.dx_px == pytest.approx(2, abs=0.1)
+    assert after.shift.dy_px - before.shift.dy_px == pytest.approx(0, abs=0.1)
+    item = json.loads((tmp_path / "moved" / "item.json").read_text())
+    assert item["properties"]["quakeslide:alignment"]["corrected"]
+    assert "that was corrected" in (tmp_path / "moved" / "report.html").read_text()
+
+
 def test_a_run_is_named_after_what_went_in_not_after_file_names(
     files: dict[str, Path], weights: str, tmp_path: Path
 ) -> None:

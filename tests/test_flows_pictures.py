@@ -124,7 +124,7 @@ def test_pictures_of_nothing_observed_and_nothing_found_can_be_drawn(tmp_path: P
     pictures = report_pictures(nothing, None, simulated=False)
     assert [picture.key for picture in pictures] == ["map", "probability", "coverage"]
     assert "no mapped landslide" in pictures[0].alt
-    assert "no pass or swath gap 100%" in pictures[-1].alt
+    assert "not imaged 100%" in pictures[-1].alt
     assert preview_png(nothing, "nothing seen").startswith(b"\x89PNG")
 
 

@@ -16,10 +16,11 @@ from rasterio.warp import transform_bounds
 
 from flows.errors import EventError
 from flows.map_event import connected
-from flows.planning import MapPlan, check_rule, clear_share, find_event, make_plan
+from flows.planning import MapPlan, check_rule, find_event, make_plan
 from flows.request import MapRequest
 from flows.settings import ImagerySettings, Settings, load_settings
 from flows.usgs import UsgsClient
+from gee.coverage import clear_share
 
 DAY = dt.datetime(2022, 9, 5, tzinfo=dt.UTC)
 BOX = shapely.box(102.07, 29.59, 102.09, 29.61).wkt
@@ -67,6 +68,11 @@ def test_a_plan_is_the_same_every_time_and_another_network_is_another_run(
     monkeypatch.setenv("QUAKESLIDE_MODEL__MINIMUM_AREA_M2", "900")
     assert plan_of(MapRequest(event_id=EVENT_ID)).run != first.run, "a setting that changes the result"
     monkeypatch.delenv("QUAKESLIDE_MODEL__MINIMUM_AREA_M2")
+    monkeypatch.setenv("QUAKESLIDE_ALIGNMENT__RADIOMETRY", "histogram")
+    matched = plan_of(MapRequest(event_id=EVENT_ID))
+    assert matched.run != first.run, "another image before"
+    assert matched.cube == first.cube, "made of the same cube"
+    monkeypatch.delenv("QUAKESLIDE_ALIGNMENT__RADIOMETRY")
     other = untrained(small_quake.region, tmp_path / "other", "other", "rgb", share=0.05)
     monkeypatch.setenv("QUAKESLIDE_MODEL__WEIGHTS", str(other))
     third = plan_of(MapRequest(event_id=EVENT_ID))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.products import SCORES, facts, landslide
+from fakes.products import ALIGNMENT, SCORES, facts, landslide
 from fakes.servers import serve
 from PIL import Image
 from starlette.applications import Starlette
@@ -21,10 +21,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from flows.alignment import Alignment
 from flows.facts import ReportFacts
 from flows.pictures import Picture
 from flows.report import render_report
 from gee.types import Observed
+from modeling.coregister import Shift
+from modeling.radiometry import RadiometricMatch
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "link", "img", "br", "rect"}
@@ -138,6 +141,24 @@ def test_a_report_says_what_was_found_and_what_is_not_known() -> None:
         "In QGIS",
     ):
         assert words in text
+
+
+def test_a_report_tells_how_the_images_lie_on_each_other() -> None:
+    assert "on each other" not in Page(render_report(FOUND, PICTURES)).text
+    text = Page(render_report(replace(FOUND, alignment=ALIGNMENT), PICTURES)).text
+    for words in (
+        "The image before lay 6.7 m from the one after (1.0 m south, 6.6 m east); that was corrected.",
+        "+0.66 ± 0.07 px east, -0.10 ± 0.16 px north (pixels of 10 m)",
+        "34 of 56 windows, gentle ground only; they differ by 0.24 px, the shift changes by 0.12 px across them",
+        "matched to those after (invariant): red × 1.20 -0.020",
+    ):
+        assert words in text
+    unmatched = replace(ALIGNMENT, radiometry=RadiometricMatch("invariant", (), "all has changed"))
+    assert "not matched: all has changed" in Page(render_report(replace(FOUND, alignment=unmatched), PICTURES)).text
+    unknown = Alignment(Shift(False, "all is snow"), False, 10.0)
+    text = Page(render_report(replace(FOUND, alignment=unknown), PICTURES)).text
+    assert "could not be measured: all is snow." in text
+    assert "None" not in text
 
 
 def test_a_report_of_nothing_found_has_no_table_of_landslides() -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pystac
 import pytest
 import shapely
-from fakes.products import CREATED, FOOTPRINT, GRID, POST, SCORES, facts, landslide, write_products
+from fakes.products import ALIGNMENT, CREATED, FOOTPRINT, GRID, POST, SCORES, facts, landslide, write_products
 
 from flows.errors import PublicationError
 from flows.facts import ReportFacts
 from flows.product_set import gather
 from flows.stac import AssetFile, VersionLink, make_catalog, make_item, multihash, stac_bbox
 from gee.types import Grid
+from modeling.coregister import Shift
 
 FILES = {"report": AssetFile("./report.html", 12, "ab" * 32)}
 
@@ -81,9 +82,21 @@ def test_an_item_tells_the_grid_and_the_bands_of_its_rasters(tmp_path: Path) -> 
     assert asset["proj:transform"] == [10.0, 0.0, 572840.0, 0.0, -10.0, 4735730.0]
     assert asset["bands"] == [{"name": "probability", "data_type": "float32", "nodata": "nan"}]
     observed = item["assets"]["observed"]["bands"][0]
-    assert {"value": 0, "description": "no pass or swath gap"} in observed["classification:classes"]
+    assert {"value": 0, "description": "not imaged"} in observed["classification:classes"]
     assert item["assets"]["landslides_gpkg"]["type"] == "application/geopackage+sqlite3"
     assert item["assets"]["landslides_gpkg"]["file:size"] == (tmp_path / "landslides.gpkg").stat().st_size
+
+
+def test_an_item_tells_how_the_images_lie_on_each_other() -> None:
+    assert make_item(facts(), FOOTPRINT, GRID, FILES).properties["quakeslide:alignment"] is None
+    told = make_item(replace(facts(), alignment=ALIGNMENT), FOOTPRINT, GRID, FILES).properties["quakeslide:alignment"]
+    assert json.loads(json.dumps(told)) == {
+        "measured": True, "why": "", "east_m": pytest.approx(6.6), "north_m": -1.0, "shift_px": [0.10, 0.66],
+        "error_px": [0.16, 0.07], "windows": 34, "ground": "gentle", "corrected": True, "radiometry": "invariant",
+    }  # fmt: skip
+    unknown = replace(ALIGNMENT, shift=Shift(False, "all is snow"), corrected=False, radiometry=None)
+    told = make_item(replace(facts(), alignment=unknown), FOOTPRINT, GRID, FILES).properties["quakeslide:alignment"]
+    assert (told["why"], told["shift_px"], told["radiometry"]) == ("all is snow", None, "none")
 
 
 def test_the_time_is_that_of_the_images_after_the_event() -> None:

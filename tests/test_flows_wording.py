@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fakes.products import POST, PRE, facts, landslide
+from fakes.products import ALIGNMENT, POST, PRE, facts, landslide
 
-from flows.wording import caveats, degrees, headline, km2, landslides, percent, unknown
+from flows.wording import alignment, caveats, degrees, headline, km2, landslides, percent, unknown
 from gee.types import Observed
+from modeling.coregister import Shift
 
 ALL_SEEN = {int(Observed.CLEAR): 1_000_000}
 NONE_SEEN = {int(Observed.CLOUD): 1_000_000}
@@ -47,7 +48,7 @@ def test_the_result_is_told_with_the_part_that_was_seen() -> None:
 def test_nothing_found_is_told_of_the_seen_part_only() -> None:
     assert headline(facts([])) == "No landslide was found in the 1.40 km² that could be seen (77.8 % of the area)."
     assert unknown(facts([])).startswith(
-        "0.400 km² (22.2 % of the area) was not seen: cloud or cloud shadow 0.300 km², no pass or swath gap 0.100 km². "
+        "0.400 km² (22.2 % of the area) was not seen: cloud or cloud shadow 0.300 km², not imaged 0.100 km². "
     )
 
 
@@ -61,6 +62,21 @@ def test_nothing_seen_is_never_told_as_nothing_found() -> None:
 def test_landslides_that_are_cut_off_are_told_as_larger() -> None:
     assert unknown(facts([landslide(900.0, cut_off=True)])).endswith(
         "1 landslide borders on ground that was not seen. Its true size may be larger."
+    )
+
+
+def test_how_the_images_lie_on_each_other_is_one_sentence() -> None:
+    assert alignment(facts()) == ""
+    moved = replace(facts(), alignment=ALIGNMENT)
+    assert (
+        alignment(moved)
+        == "The image before lay 6.7 m from the one after (1.0 m south, 6.6 m east); that was corrected."
+    )
+    left = replace(facts(), alignment=replace(ALIGNMENT, corrected=False))
+    assert alignment(left) == "The images before and after lie on each other to 6.7 m; nothing was moved."
+    unknown_shift = replace(facts(), alignment=replace(ALIGNMENT, shift=Shift(False, "all is snow"), corrected=False))
+    assert alignment(unknown_shift) == (
+        "How well the images before and after lie on each other could not be measured: all is snow."
     )
 
 

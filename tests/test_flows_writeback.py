@@ -19,7 +19,9 @@ from fakes.scenes import array_scene
 from fakes.written import Desk, desk, desks
 from shapely.geometry import shape
 
-from flows.publish import find_publication
+from flows import map_event
+from flows.layout import FACTS
+from flows.publish import find_publication, make_visible
 from flows.settings import EarthEngineSettings, Settings
 from flows.storage import Store
 from flows.writeback import asset_containers, asset_names, check_targets, write_csv
@@ -183,6 +185,18 @@ def test_two_processes_whose_bytes_differ_leave_the_published_one(at: Desk) -> N
     assert at.tidy() == (), "without knowing who is at work, one waits"
     assert len(at.tidy(lost=frozenset({attempts[1].label}))) == 4
     assert at.labels() == at.each(attempts[0].label)
+
+
+def test_who_comes_second_does_not_fail_for_what_the_first_has_cleared_away(at: Desk) -> None:
+    late = at.attempt(note="late")
+    (late.folder / FACTS).write_text(late.facts.to_json())
+    arguments = (late.plan, at.settings, late.folder, late.uploaded)
+    at.world.fault(match="importExternal", status=400, count=6, message="The object is gone.")
+    with pytest.raises(AssetError, match="The object is gone"):
+        map_event.write_assets.fn(*arguments)
+    published = make_visible(at.store, at.attempt(note="first").uploaded)
+    assert map_event.write_assets.fn(*arguments) == {}
+    assert late.publish() == published
 
 
 def test_nothing_found_makes_no_table(at: Desk) -> None:

@@ -208,8 +208,9 @@ def test_a_failing_tile_leaves_no_record(earth: tuple[PixelServer, Session], tmp
     plan = cubes.plan(str(tmp_path / "cube.zarr"))
     create_cube(plan)
     fake.faults = [Fault(400, "Image.load: Image asset 'c' not found.")]
-    with pytest.raises(PermanentError, match="asset 'c' not found"):
+    with pytest.raises(PermanentError, match=r"^tile 0000-0000 of .*cube\.zarr: .*asset 'c' not found") as raised:
         pull_tile(plan, session, plan.tiles[0])
+    assert raised.value.status == 400
     assert missing_tiles(plan) == plan.tiles
     assert not list(tmp_path.glob("cube.zarr/stack/c/**/*"))
 

@@ -16,10 +16,12 @@ import pytest
 from fakes.catalogue import CatalogueWriter
 from fakes.cubes import area_in
 from fakes.servers import serve
+from shapely.geometry import box
 
 from gee.catalog import list_scenes
 from gee.errors import CubeError
-from gee.masks import CloudScorePlus, SceneClassification
+from gee.grid import geometry_mask, grid_for
+from gee.masks import MASKS, CloudScorePlus, SceneClassification
 from gee.phases import ImageryChoice, choose_phases
 from gee.pixels import fetch_pixels
 from gee.reasons import REASONS, Reason
@@ -27,6 +29,7 @@ from gee.sentinel2 import PhaseScenes, event_image, phase_image
 from gee.session import Session, open_session
 from gee.types import PHASES, Grid, Observed, Scene, Window
 from infra.local.earthengine import create_app
+from infra.local.recorded import IBURI_EVENT_TIME, IBURI_TIMES, iburi_catalogue
 from infra.local.scenes import SENTINEL2, SRTM
 from infra.local.simulated import write_simulated
 from modeling.simulate import Region, domain, simulate_region
@@ -47,7 +50,8 @@ LAND, WATER, MUD = (700, 600, 3000, 2000), (900, 500, 200, 60), (900, 1100, 1300
 LAKE, DAMMED, BURIED, SHADE = slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 4)
 """Rows: water before and after, after only, before only, and the look of water on a slope."""
 
-BoolArray = npt.NDArray[np.bool_]
+AROUND_ATSUMA = box(141.90, 42.69, 142.02, 42.76)
+"""Inside the recorded scenes of the 2018 Iburi earthquake."""
 
 
 def scene(index: str, days: float, **properties: object) -> Scene:
@@ -220,3 +224,28 @@ def observed(session: Session, made: Region, reasons: tuple[Reason, ...]) -> npt
     image = event_image(*phases, COLOURS, ee.Image(SRTM).select("elevation"))
     got = fetched(session, image, grid)
     return np.stack([got[f"observed_{phase}"] for phase in PHASES])
+
+
+def test_of_the_recorded_pair_nothing_but_its_gap_is_told(shared_data: Path, tmp_path: Path) -> None:
+    iburi_catalogue(shared_data, tmp_path / "catalogue")
+    grid, area = grid_for(AROUND_ATSUMA, 100.0), AROUND_ATSUMA
+    start = IBURI_TIMES["pre"] - dt.timedelta(days=1)
+    windows = (Window(start, IBURI_EVENT_TIME), Window(IBURI_EVENT_TIME, IBURI_EVENT_TIME + dt.timedelta(days=60)))
+    with (
+        serve(create_app(tmp_path / "catalogue", tmp_path / "state")) as url,
+        open_session(url, "local", timeout_s=30.0, max_attempts=2) as opened,
+    ):
+        listed = [list_scenes(opened, SENTINEL2, area, window) for window in windows]
+        choice = ImageryChoice(tuple(kind() for kind in MASKS.values()))
+        pre, post = choose_phases(opened, *listed, choice, area)
+        got = fetched(opened, event_image(pre, post, ("red",)), grid, ("red",))
+    for phase in (pre, post):
+        assert (phase.mask, phase.reasons) == (None, ())
+        assert phase.untold == (
+            "snow (without B8, B11)", "water (without B8, B11)", "terrain shadow (without the sun's place)",
+        )  # fmt: skip
+        assert "cloud-score-plus for 0, s2cloudless for 0, scl for 0, qa60 for 0 of 1 scenes" in phase.rule
+    inside = geometry_mask(grid, area)
+    assert set(np.unique(got["observed_pre"][inside])) == {Observed.CLEAR, Observed.SWATH_GAP}
+    assert 0.2 < (got["observed_pre"][inside] == Observed.SWATH_GAP).mean() < 0.7
+    assert (got["observed_post"][inside] == Observed.CLEAR).all()

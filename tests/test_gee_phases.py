@@ -6,8 +6,10 @@ import datetime as dt
 import json
 import pickle
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import ee
 import httpx
 import numpy as np
 import pytest
@@ -16,14 +18,25 @@ from fakes.cubes import area_in
 from fakes.servers import serve
 
 from gee.catalog import list_scenes
+from gee.composites import COMPOSITES
 from gee.errors import NoScenesError
 from gee.masks import MASKS, CloudMask, CloudScorePlus, Qa60, S2Cloudless, SceneClassification
 from gee.passes import PassShare
-from gee.phases import ImageryChoice, Supported, choose_mask, choose_phase, choose_phases, clear_shares, find_support
+from gee.phases import (
+    ImageryChoice,
+    Supported,
+    choose_mask,
+    choose_phase,
+    choose_phases,
+    clear_shares,
+    find_support,
+    for_a_look,
+)
+from gee.pixels import fetch_pixels
 from gee.reasons import REASONS
-from gee.sentinel2 import PhaseScenes
+from gee.sentinel2 import PhaseScenes, phase_image
 from gee.session import Session, open_session
-from gee.types import Grid, Scene, Window
+from gee.types import Grid, Observed, Scene, Window
 from infra.local.earthengine import create_app
 
 TOA, SR = "COPERNICUS/S2_HARMONIZED", "COPERNICUS/S2_SR_HARMONIZED"
@@ -116,6 +129,20 @@ def test_each_phase_takes_the_first_mask_that_covers_it(session: Session) -> Non
     )
 
 
+@pytest.mark.parametrize("mask", [CloudScorePlus(), S2Cloudless(shadows=False), SceneClassification(), Qa60()])
+def test_both_collections_are_masked_alike(session: Session, mask: CloudMask) -> None:
+    codes = {}
+    for collection in (TOA, SR):
+        phase = choose_phase(session, "pre", listed(session, collection)[0], ImageryChoice((mask,), ()), AREA)
+        expression = ee.serializer.encode(phase_image(phase, ("red",)), for_cloud_api=True)
+        codes[collection] = fetch_pixels(session, expression, GRID, {"observed_pre": "uint8"})["observed_pre"]
+    np.testing.assert_array_equal(codes[TOA], codes[SR])
+    # The best of the scenes used is cloudy in its first columns; the score of the only scene with one is clear.
+    cloudy = {CloudScorePlus: 0}.get(type(mask), round(40 * CLOUDY["b"]))
+    assert (codes[TOA][:, cloudy:] == Observed.CLEAR).all()
+    assert (codes[TOA][:, :cloudy] == Observed.CLOUD).all()
+
+
 def test_scenes_without_the_mask_are_left_out_when_others_have_it(session: Session) -> None:
     pre, post = choose_phases(session, *listed(session), ImageryChoice((CloudScorePlus(),)), AREA)
     assert (names(pre.scenes), pre.left_out) == ("a", (f"{TOA}/b", f"{TOA}/c"))
@@ -185,6 +212,34 @@ def test_the_least_cloudy_pass_is_taken(session: Session, mask: CloudMask) -> No
     assert names(pre.scenes) == "b"
     assert [round(share.clear_share, 1) for share in pre.passes] == [0.1, 0.9, 0.4]
     assert pre.made_by == "least_cloudy"
+    assert pre.composition == f"the pass of {pre.scenes[0].time:%Y-%m-%d %H:%M} UTC alone, the best of 3"
+    assert all(share.sampled for share in pre.passes)
+
+
+def test_when_a_sample_is_too_much_the_catalogue_decides(session: Session) -> None:
+    scenes = [replace(one, cloud_percent=100 * CLOUDY[one.index]) for one in listed(session)[0]]
+    choice = ImageryChoice((Qa60(),), pre_composite="least_cloudy")
+    too_much = {"match": "computePixels", "status": 400, "message": "User memory limit exceeded."}
+    httpx.post(f"{session.config.url}/_standin/faults", json=too_much, trust_env=False).raise_for_status()
+    try:
+        pre = choose_phase(session, "pre", scenes, choice, AREA)
+    finally:
+        httpx.delete(f"{session.config.url}/_standin/faults", trust_env=False).raise_for_status()
+    assert names(pre.scenes) == "b"
+    assert [share.sampled for share in pre.passes] == [False] * 3
+
+
+def test_a_look_leaves_out_what_is_computed_in_full() -> None:
+    phase = PhaseScenes("pre", (scene("a"),), S2Cloudless(40), reasons=("snow",))
+    assert for_a_look(phase) == replace(phase, mask=S2Cloudless(40, shadows=False))
+    plain = replace(phase, mask=CloudScorePlus())
+    assert for_a_look(plain) == plain
+
+
+def test_each_composite_says_what_a_pixel_shows() -> None:
+    words = {made: PhaseScenes("pre", (scene("a"),), composite=made).composition for made in COMPOSITES}
+    assert words["least_cloudy"] == f"the pass of {scene('a').time:%Y-%m-%d %H:%M} UTC alone"
+    assert len(set(words.values())) == 4
 
 
 def test_after_the_event_the_first_of_the_best_passes_is_taken(session: Session) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import json
 import pickle
-import random
 import socket
 import threading
 import time
@@ -18,19 +17,24 @@ import numpy.typing as npt
 import pytest
 from fakes.pixel_server import Fault, PixelServer, to_npy
 from fakes.servers import serve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gee.errors import BusyError, GeeError, PermanentError, RequestTooLargeError, TransientError
+from gee.errors import PermanentError, RequestTooLargeError, TransientError
 from gee.grid import MAX_REQUEST_BYTES
-from gee.pixels import decode_npy, fetch_pixels
-from gee.retry import classify, pause_s, retry_after_s
+from gee.pixels import decode_npy, fetch_pixels, parts
 from gee.session import Session, SessionConfig, connect
-from gee.types import Grid
+from gee.types import Grid, Tile
 
 GRID = Grid("EPSG:32654", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_700_000.0), (150, 131))
 BANDS = {"elevation": "int16", "date_post": "int32", "observed_post": "uint8"}
-EXPRESSION = {"result": "0", "values": {"0": {"constantValue": 1}}}
+EXPRESSION = {
+    "result": "0",
+    "values": {
+        "0": {"functionInvocationValue": {"functionName": "Image.load", "arguments": {"id": {"valueReference": "1"}}}},
+        "1": {"constantValue": "USGS/SRTMGL1_003"},
+    },
+}
 
 
 def known_pixels(grid: Grid) -> dict[str, npt.NDArray[Any]]:
@@ -46,18 +50,20 @@ def known_pixels(grid: Grid) -> dict[str, npt.NDArray[Any]]:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[tuple[PixelServer, Session]]:
-    """A server of known pixels and a session on it that does not wait long."""
+def running() -> Iterator[tuple[PixelServer, str]]:
+    """A server of known pixels and its address."""
     fake = PixelServer(known_pixels)
-    with serve(fake.app) as url, connect(config(url)) as session:
-        yield fake, session
+    with serve(fake.app) as url:
+        yield fake, url
 
 
 @pytest.fixture
-def server(running: tuple[PixelServer, Session]) -> tuple[PixelServer, Session]:
-    """The same with nothing asked and nothing planted."""
-    running[0].reset()
-    return running
+def server(running: tuple[PixelServer, str]) -> Iterator[tuple[PixelServer, Session]]:
+    """The same with nothing asked and nothing planted, and a session that knows nothing and does not wait long."""
+    fake, url = running
+    fake.reset()
+    with connect(config(url)) as session:
+        yield fake, session
 
 
 def config(url: str, **changes: Any) -> SessionConfig:
@@ -129,8 +135,10 @@ def test_a_final_failure_stops_at_once_with_earth_engines_words(
     fake.faults = [Fault(status, message)]
     with pytest.raises(PermanentError) as caught:
         fetch_pixels(session, EXPRESSION, GRID, BANDS)
-    assert (str(caught.value), caught.value.status) == (f"HTTP {status}: {message}", status)
-    assert len(fake.asked) == 1
+    assert str(caught.value) == (
+        f"HTTP {status}: {message} (131 x 150 pixels at 500000, 4700000 in EPSG:32654, computed from USGS/SRTMGL1_003)"
+    )
+    assert (caught.value.status, len(fake.asked)) == (status, 1)
 
 
 @pytest.mark.parametrize("memory_px", [19_649, 9_000, 2_000])
@@ -144,6 +152,9 @@ def test_a_memory_limit_cuts_the_window_and_nothing_refused_is_asked_again(
     served = [grid for grid in fake.asked if grid.shape_yx[0] * grid.shape_yx[1] <= fake.memory_px]
     assert sum(grid.shape_yx[0] * grid.shape_yx[1] for grid in served) == 150 * 131, "each pixel is served once"
     assert len(fake.asked) - len(served) <= 3, "one refusal a size: what was learnt holds for the rest"
+    refused = len(fake.asked) - len(served)
+    assert_whole(fetch_pixels(session, EXPRESSION, GRID, BANDS))
+    assert len(fake.asked) == 2 * len(served) + refused, "and for the next window"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +167,78 @@ def test_limits_of_time_and_bytes_cut_as_well(server: tuple[PixelServer, Session
     assert len(fake.asked) == 5
 
 
+def test_what_was_learnt_is_of_one_expression_and_scale(server: tuple[PixelServer, Session]) -> None:
+    fake, session = server
+    fake.memory_px = 9_000
+    fetch_pixels(session, EXPRESSION, GRID, BANDS)
+    fake.reset()
+    fetch_pixels(session, json.dumps(EXPRESSION, separators=(",", ":")), GRID, BANDS)
+    assert len(fake.asked) == 4, "the same expression as text"
+    fake.reset()
+    fetch_pixels(session, {"result": "0", "values": {"0": {"constantValue": 2}}}, GRID, BANDS)
+    assert len(fake.asked) == 1
+    fake.reset()
+    fetch_pixels(session, EXPRESSION, GRID, {"elevation": "int16"})
+    assert len(fake.asked) == 1
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 400), st.integers(1, 40), st.integers(40, 10**6))
+def test_any_tile_is_cut_into_parts_that_hold_every_pixel_once_and_keep_the_limits(
+    height: int, width: int, side_px: int, pixel_bytes: int, limit_bytes: int
+) -> None:
+    tile = Tile(0, 0, 17, 23, (height, width))
+    cut = parts(tile, side_px, pixel_bytes, limit_bytes)
+    rows, cols = sorted({part.y0 for part in cut}), sorted({part.x0 for part in cut})
+    assert len(cut) == len(rows) * len(cols)
+    heights = {part.y0: part.shape_yx[0] for part in cut}
+    widths = {part.x0: part.shape_yx[1] for part in cut}
+    assert [y + heights[y] for y in rows] == [*rows[1:], 17 + height], "one after another, without gap or overlap"
+    assert [x + widths[x] for x in cols] == [*cols[1:], 23 + width]
+    for part in cut:
+        assert part.shape_yx == (heights[part.y0], widths[part.x0])
+        assert 1 <= min(part.shape_yx) <= max(part.shape_yx) <= side_px
+        assert part.shape_yx[0] * part.shape_yx[1] * pixel_bytes <= limit_bytes
+    assert max(heights.values()) - min(heights.values()) <= 1
+    assert max(widths.values()) - min(widths.values()) <= 1
+
+
+def test_a_pixel_that_is_too_heavy_is_said() -> None:
+    with pytest.raises(PermanentError, match="a single pixel weighs 9 bytes"):
+        parts(Tile(0, 0, 0, 0, (5, 5)), 10, 9, 8)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(33, 170), st.integers(33, 170), st.integers(1_100, 40_000))
+def test_any_grid_under_any_limit_is_the_whole_and_nothing_is_asked_twice(
+    running: tuple[PixelServer, str], height: int, width: int, memory_px: int
+) -> None:
+    fake, url = running
+    fake.reset()
+    fake.memory_px = memory_px
+    grid = Grid(GRID.crs, GRID.transform, (height, width))
+    with connect(config(url)) as session:
+        try:
+            pixels = fetch_pixels(session, EXPRESSION, grid, BANDS)
+        except RequestTooLargeError:
+            assert max(fake.asked[-1].shape_yx) < 64, "half of it would be below the floor"
+        else:
+            for name, wanted in known_pixels(grid).items():
+                np.testing.assert_array_equal(pixels[name], wanted)
+    assert max(Counter(fake.asked).values()) == 1
+
+
+def test_the_label_and_the_profile_travel_with_the_request(server: tuple[PixelServer, Session]) -> None:
+    fake, session = server
+    profiles: list[str] = []
+    with connect(config(session.config.url, workload_tag="us2000h8ty")) as tagged:
+        assert_whole(fetch_pixels(tagged, EXPRESSION, GRID, BANDS, on_profile=profiles.append))
+    assert fake.bodies[0]["workloadTag"] == "us2000h8ty"
+    assert fake.headers[0]["x-earth-engine-computation-profiling"] == "1"
+    fetch_pixels(session, EXPRESSION, GRID, BANDS)
+    assert "workloadTag" not in fake.bodies[1]
+    assert "x-earth-engine-computation-profiling" not in fake.headers[1]
+
+
 def test_below_the_floor_it_gives_up(server: tuple[PixelServer, Session]) -> None:
     fake, session = server
     fake.memory_px = 10
@@ -165,12 +248,12 @@ def test_below_the_floor_it_gives_up(server: tuple[PixelServer, Session]) -> Non
 
 
 def test_a_window_above_the_byte_limit_is_never_sent_whole() -> None:
-    grid = Grid("EPSG:32654", GRID.transform, (2_000, 5_000))  # 10 Mpx at 6 bytes: above 48 MiB
+    grid = Grid("EPSG:32654", GRID.transform, (2_000, 5_000))  # 10 Mpx at 7 bytes: above 48 MiB
     fake = PixelServer(lambda grid: {"b": np.full(grid.shape_yx, 7, np.uint8), "c": np.zeros(grid.shape_yx, np.int32)})
     with serve(fake.app) as url, connect(config(url)) as session:
         pixels = fetch_pixels(session, EXPRESSION, grid, {"b": "uint8", "c": "int32"})
     assert (pixels["b"] == 7).all()
-    assert {grid.shape_yx for grid in fake.asked} == {(1_000, 2_500)}
+    assert [grid.shape_yx for grid in fake.asked] == [(2_000, 2_500)] * 2, "no more requests than needed"
     assert all(height * width * 7 <= MAX_REQUEST_BYTES for height, width in (grid.shape_yx for grid in fake.asked))
 
 
@@ -252,48 +335,6 @@ def test_a_session_travels_to_another_process_as_its_settings() -> None:
         assert pickle.loads(pickle.dumps(session)) is session, "one session a process and settings"
         assert connect(pickle.loads(pickle.dumps(settings))) is session
     assert connect(settings) is not session, "a closed one is not handed out again"
-
-
-@pytest.mark.parametrize(
-    ("status", "message", "kind"),
-    [
-        (429, "", BusyError),
-        (500, "An internal error has occurred", TransientError),
-        (503, "User memory limit exceeded.", RequestTooLargeError),
-        (400, "Too many concurrent aggregations.", BusyError),
-        (403, "Rate Limit Exceeded", BusyError),
-        (400, "Computation timed out.", RequestTooLargeError),
-        (400, "Pixel grid dimensions (40000x1) must be less than or equal to 32768.", RequestTooLargeError),
-        (400, "Reprojection output too large (13041x8901 pixels).", RequestTooLargeError),
-        (400, "Output of image computation is too large (20 bands for 12582912 pixels).", RequestTooLargeError),
-        (400, "Earth Engine capacity exceeded.", BusyError),
-        (413, "", RequestTooLargeError),
-        (400, "Image.select: Pattern 'B9' did not match any bands.", PermanentError),
-        (400, "Reducer.percentile: percentiles must be less than 100", PermanentError),
-        (403, "Permission denied", PermanentError),
-        (404, "Asset not found", PermanentError),
-    ],
-)
-def test_classes_of_failure(status: int, message: str, kind: type[GeeError]) -> None:
-    assert classify(status, message) is kind
-
-
-def test_retry_after_in_both_its_forms() -> None:
-    now = dt.datetime(2024, 1, 1, 7, 10, 0, tzinfo=dt.UTC)
-    assert retry_after_s("12", now) == 12.0
-    assert retry_after_s("Mon, 01 Jan 2024 07:10:30 GMT", now) == 30.0
-    assert retry_after_s("Mon, 01 Jan 2024 07:00:00 GMT", now) == 0.0
-    for unreadable in (None, "", "soon", "-3", "2024-01-01"):
-        assert retry_after_s(unreadable, now) == 0.0
-
-
-@given(st.integers(0, 40), st.floats(0.01, 2.0), st.floats(0, 300), st.integers())
-def test_the_pause_grows_within_bounds_and_is_never_shorter_than_asked(
-    attempt: int, first_s: float, asked_s: float, seed: int
-) -> None:
-    pause = pause_s(attempt, first_s, asked_s, random.Random(seed))
-    step = min(60.0, first_s * 2.0**attempt)
-    assert asked_s + step / 2 <= pause <= asked_s + step
 
 
 class broken_then:  # noqa: N801 - reads as a phrase

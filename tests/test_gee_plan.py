@@ -78,7 +78,7 @@ def planned(session: Session, folder: Path, tile_px: int = 32, **changes: Any) -
 
 def rules(**changes: Any) -> CubeRules:
     score = ImageryChoice((CloudScorePlus(0.6, collection=SCORES),))
-    return replace(CubeRules((COLLECTION,), score, dems=("NASA/NASADEM_HGT/001", SRTM)), **changes)
+    return replace(CubeRules((COLLECTION,), score, ("NASA/NASADEM_HGT/001", SRTM)), **changes)
 
 
 def read_whole(session: Session, plan: CubePlan) -> Block:

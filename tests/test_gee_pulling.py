@@ -21,7 +21,7 @@ from gee.budget import Budget, Job
 from gee.cube import missing_tiles, survey
 from gee.errors import BudgetError, CubeError
 from gee.plan import CubePlan
-from gee.pulling import pull_cube, repair_cube
+from gee.pulling import cost_of, pull_cube, repair_cube
 from gee.records import TileRecord
 from gee.scenecube import open_cube
 from gee.session import Session, SessionConfig, connect
@@ -108,6 +108,9 @@ def test_the_cost_is_measured_and_written_down(profiling: tuple[Session, str], t
     costs = [record.eecu_s for record in survey(plan)[0].values()]
     assert 3 + 7 <= sum(cost is not None for cost in costs) <= 3 + 9
     assert all(cost is None or 0 <= cost < 10 for cost in costs)
+    told = cost_of(plan)
+    assert (told.measured, told.to_come_s) == (sum(cost is not None for cost in costs), 0)
+    assert told.spent_s >= math.fsum(cost for cost in costs if cost is not None)
     block = open_cube(plan.uri).read_tile(*EVERYTHING)
     np.testing.assert_allclose(block.layers["red_post"], 10e-4, rtol=1e-6)
 

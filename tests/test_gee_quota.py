@@ -278,13 +278,12 @@ def test_processes_that_pull_at_once_stay_within_the_quota_of_the_project(bucket
         given = {
             "url": url,
             "project": "p",
-            "threads": 12,
             "max_concurrent": 8,
             "first_pause_s": 0.05,
             "max_per_s": 400,
         }
         shared = {"quota_uri": f"gs://quota/{tmp_path.name}", "storage_endpoint": bucket}
-        told = together({**given, **shared, "seconds": 5.0}, (0.0, 0.7, 1.4))
+        told = together({**given, **shared, "threads": 12, "seconds": 5.0}, (0.0, 1.8, 2.4))
         log = HTTP.get(f"{url}/_standin/log").json()["requests"]
         assert [entry["status"] for entry in log if entry["status"] != 200] == []
         assert 6 <= most_at_once(log) <= 8

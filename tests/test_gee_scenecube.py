@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,17 +13,18 @@ import numpy as np
 import pytest
 from fakes import cubes
 from fakes.pixel_server import PixelServer
-from fakes.servers import serve
+from fakes.servers import HTTP, serve
 
 from gee import scenecube
-from gee.chunks import ARRAYS, STACK
+from gee.chunks import ARRAYS, STACK, TileArrays
 from gee.cube import pull_tile
 from gee.errors import CubeError, DamagedTileError
 from gee.grid import geometry_mask
 from gee.pulling import pull_cube
 from gee.scenecube import SceneCube, open_cube
 from gee.session import Session, SessionConfig, connect
-from gee.types import Observed
+from gee.types import Observed, Tile
+from infra.local.storage import create_app
 
 EVERYTHING = slice(0, cubes.GRID.shape_yx[0]), slice(0, cubes.GRID.shape_yx[1])
 
@@ -100,10 +102,10 @@ def test_rows_of_windows_decode_each_tile_once(cube: SceneCube, monkeypatch: pyt
     def decoded(reader: SceneCube) -> int:
         count = 0
 
-        def counting(tile: object) -> object:
+        def counting(tile: Tile, bodies: Mapping[str, bytes] | None = None) -> TileArrays:
             nonlocal count
             count += 1
-            return SceneCube._tile(reader, tile)  # type: ignore[arg-type]
+            return SceneCube._tile(reader, tile, bodies)
 
         monkeypatch.setattr(reader, "_tile", counting)
         for y in range(0, 93, 50):
@@ -114,3 +116,23 @@ def test_rows_of_windows_decode_each_tile_once(cube: SceneCube, monkeypatch: pyt
     assert decoded(open_cube(cube.uri)) == 6
     monkeypatch.setattr(scenecube, "CACHED_BYTES", 0)
     assert decoded(open_cube(cube.uri)) > 6
+
+
+def test_in_a_bucket_the_chunks_of_a_window_are_asked_for_side_by_side(
+    source: tuple[PixelServer, Session], tmp_path: Path
+) -> None:
+    source[0].reset()
+    source[0].pixels = cubes.pixels
+    with serve(create_app(tmp_path)) as endpoint:
+        HTTP.post(f"{endpoint}/storage/v1/b?project=p", json={"name": "cubes"}).raise_for_status()
+        plan = cubes.plan("gs://cubes/cube.zarr")
+        pull_cube(plan, source[1], endpoint)
+        cube = open_cube(plan.uri, endpoint, mend=partial(pull_tile, plan, source[1].config, endpoint=endpoint))
+        HTTP.delete(f"{endpoint}/storage/v1/b/cubes/o/cube.zarr%2Fdate%2Fc%2F0%2F1%2F1").raise_for_status()
+        source[0].asked.clear()
+        HTTP.post(f"{endpoint}/_standin/faults", json={"match": "/c", "delay_s": 0.2, "count": 18}).raise_for_status()
+        began = time.monotonic()
+        block = cube.read_tile(*EVERYTHING)
+        assert time.monotonic() - began < 0.2 * 18 / 2, "18 chunks that take 0.2 s each"
+        assert len(source[0].asked) == 1, "the one that was gone"
+        np.testing.assert_array_equal(block.date[0], cubes.pixels(plan.grid)["date_pre"])

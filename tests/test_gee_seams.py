@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from gee.grid import geometry_mask, tiles_over
+from gee.masks import CloudScorePlus
+from gee.phases import ImageryChoice
 from gee.plan import CubePlan, CubeRules, plan_cube
 from gee.pulling import pull_cube
 from gee.scenecube import Block, open_cube
@@ -46,10 +49,10 @@ def session(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -
         yield opened
 
 
-def planned(session: Session, quake: SmallQuake, area: shapely.Geometry, uri: str, **imagery: str) -> CubePlan:
+def planned(session: Session, quake: SmallQuake, area: shapely.Geometry, uri: str, **composites: Any) -> CubePlan:
     """The cube of an area with every terrain layer and the given composites."""
     time = quake.region.event.time
-    usual = CubeRules()
+    imagery = ImageryChoice((CloudScorePlus(),), **composites)
     return plan_cube(
         session,
         uri=uri,
@@ -57,7 +60,7 @@ def planned(session: Session, quake: SmallQuake, area: shapely.Geometry, uri: st
         pre=Window(time - dt.timedelta(days=40), time),
         post=Window(time, time + dt.timedelta(days=40)),
         code_version="0",
-        rules=replace(usual, terrain=TERRAIN, tile_px=2048, imagery=replace(usual.imagery, **imagery)),
+        rules=CubeRules(("COPERNICUS/S2_HARMONIZED",), imagery, ("srtm",), terrain=TERRAIN, tile_px=2048),
     )
 
 

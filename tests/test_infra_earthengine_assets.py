@@ -313,3 +313,64 @@ def state_of(task: Any) -> str:
 
 def destination(name: str) -> dict[str, Any]:
     return {"assetExportOptions": {"earthEngineDestination": {"name": f"{ROOT}/{name}"}}}
+
+
+def test_codes_are_not_averaged_in_a_pyramid(server: str, storage: str) -> None:
+    codes = np.where(np.indices(GRID.shape_yx).sum(axis=0) % 4, 7, 1)
+    uri = put(storage, "codes.tif", cog(codes))
+    bands = [{"id": "code", "tilesetId": "all", "tilesetBandIndex": 0, "pyramidingPolicy": "MODE"}]
+    task = ee.data.startIngestion(ee.data.newTaskId()[0], manifest("quakeslide/codes", uri, bands=bands))
+    assert ended(task["name"])["metadata"]["state"] == "SUCCEEDED"
+    assert ee.data.getAsset(f"{ROOT}/quakeslide/codes")["bands"][0]["pyramidingPolicy"] == "MODE"
+    coarse = Grid(GRID.crs, (40.0, 0.0, 500_000.0, 0.0, -40.0, 4_700_000.0), (10, 12))
+    np.testing.assert_array_equal(values(f"{ROOT}/quakeslide/codes", coarse), 7)
+    bands[0]["pyramidingPolicy"] = "GUESS"
+    wrong = ee.data.startIngestion(ee.data.newTaskId()[0], manifest("quakeslide/wrong", uri, bands=bands))
+    assert "Invalid pyramiding policy 'GUESS'" in ended(wrong["name"])["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (b"a,geometry\n", "The table has no features"),
+        (b'a,geometry\n1,"{nothing"\n', "Row 1 of the table has no valid geometry"),
+        (b"a,geometry\n" + b"x" * 100_001 + b',"POINT (1 2)"\n', "'a' has 100001 characters, the maximum is 100000"),
+        (
+            ",".join([*(f"c{n}" for n in range(1001)), "geometry"]).encode()
+            + b"\n"
+            + b"1," * 1001
+            + b'"POINT (1 2)"\n',
+            "1001 columns, the maximum is 1000",
+        ),
+        (
+            b'a,geometry\n1,"LINESTRING (' + b",".join(b"%d 1" % (n % 9) for n in range(1_000_001)) + b')"\n',
+            "Row 1: the geometry has 1000001 vertices, the maximum is 1000000",
+        ),
+    ],
+)
+def test_a_table_that_is_too_large_or_empty_is_refused(server: str, storage: str, rows: bytes, words: str) -> None:
+    body = {"name": f"{ROOT}/quakeslide/table", "sources": [{"uris": [put(storage, "table.csv", rows)]}]}
+    task = ee.data.startTableIngestion(ee.data.newTaskId()[0], body)
+    operation = ended(f"projects/local-project/operations/{task['id']}")
+    assert operation["metadata"]["state"] == "FAILED"
+    assert words in operation["error"]["message"]
+
+
+def test_of_two_operations_for_one_name_the_second_fails(server: str, storage: str) -> None:
+    uri = put(storage, "race.tif", cog(np.zeros(GRID.shape_yx)))
+    tasks = [ee.data.startIngestion(ee.data.newTaskId()[0], manifest("quakeslide/race", uri)) for _ in range(2)]
+    operations = [ended(task["name"]) for task in tasks]
+    assert sorted(operation["metadata"]["state"] for operation in operations) == ["FAILED", "SUCCEEDED"]
+    failed = next(each for each in operations if "error" in each)
+    assert "Cannot overwrite asset" in failed["error"]["message"]
+
+
+def test_a_listing_shows_an_image_whose_object_is_gone(server: str, storage: str) -> None:
+    uri = put(storage, "gone.tif", cog(np.zeros(GRID.shape_yx)))
+    ee.data.startExternalImageIngestion(manifest("quakeslide/gone", uri))
+    httpx.delete(f"{storage}/storage/v1/b/{BUCKET}/o/gone.tif").raise_for_status()
+    (listed,) = ee.data.listAssets(f"{ROOT}/quakeslide")["assets"]
+    assert [band["id"] for band in listed["bands"]] == ["probability"]
+    with pytest.raises(ee.EEException, match="Failed to load the GeoTIFF"):
+        values(f"{ROOT}/quakeslide/gone", GRID)
+    ee.data.deleteAsset(f"{ROOT}/quakeslide/gone")

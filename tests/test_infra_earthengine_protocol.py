@@ -24,6 +24,7 @@ from PIL import Image as Picture
 
 from gee.types import Grid
 from infra.local.earthengine import create_app
+from infra.local.earthengine.__main__ import main
 
 GRID = Grid("EPSG:32654", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_700_000.0), (256, 300))
 PROJECT = "/v1/projects/local-project"
@@ -146,6 +147,26 @@ def test_a_wrong_start_is_one_clear_line(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [
         f"the Earth Engine stand-in cannot start: The catalogue folder '{tmp_path / 'no'}' does not exist."
     ]
+
+
+def test_the_command_line_teaches_and_plants_faults(
+    folder: Path, tmp_path: Path, server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, code, words in (
+        (["--help"], 0, "above 512 x 512 pixels need too much memory"),
+        (["--algorithms"], 0, "Image.updateMask: Where the image is valid its mask becomes"),
+        (["--fault", "{}"], 2, "regular expression on the path"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        said = capsys.readouterr()
+        assert (ended.value.code, words in said.out + said.err) == (code, True)
+    fault = '{"match": "Pixels", "every": 2, "status": 503, "message": "Try later."}'
+    options = ["--catalogue", str(folder), "--state", str(tmp_path), "--fault", fault, "--max-per-s", "1000"]
+    with serve_process("infra.local.earthengine", *options, "--bytes-per-s", "1e6") as url:
+        answers = [ask(url, sized(5, 5)) for _ in range(4)]
+    assert [a.status_code for a in answers] == [200, 503, 200, 503]
+    assert answers[1].json()["error"]["message"] == "Try later."
 
 
 def test_a_mistake_of_the_stand_in_is_told_from_one_of_the_client(folder: Path, tmp_path: Path, server: str) -> None:

@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ramp = {"a": (30 * ROWS + COLS).astype(np.int16), "b": (COLS % 3).astype(np.int16)}
     write.image("ramp", ramp, GRID, masked=False)
     for i, value in enumerate((5, 1, 9, 3)):
-        band = np.where(COLS % 4 == i, 0, value + COLS).astype(np.uint16)
+        band = np.where(i == COLS % 4, 0, value + COLS).astype(np.uint16)
         write.image(f"{COLLECTION}/s{i}", {"B2": band}, GRID, dt.datetime(2018, 9, 1 + i, tzinfo=dt.UTC))
     with earth_engine(root, tmp_path_factory.mktemp("state")) as url:
         yield url
@@ -144,7 +144,7 @@ def test_lists(name: str, values_in: list[Any], wanted: Any) -> None:
 
 
 def stack() -> np.ndarray[Any, Any]:
-    layers = [np.where(COLS % 4 == i, np.nan, value + COLS) for i, value in enumerate((5, 1, 9, 3))]
+    layers = [np.where(i == COLS % 4, np.nan, value + COLS) for i, value in enumerate((5, 1, 9, 3))]
     return np.stack(layers)
 
 
@@ -180,7 +180,7 @@ def test_regions_of_several_features() -> None:
 
 
 def test_too_many_pixels() -> None:
-    with pytest.raises(ee.EEException, match="Too many pixels in the region. Found 20, but maxPixels allows only 5"):
+    with pytest.raises(ee.EEException, match=r"Too many pixels in the region\. Found 20, but maxPixels allows only 5"):
         reduced(ee.Reducer.mean(), box(0, 50, 40, 0), maxPixels=5)
     rough = reduced(ee.Reducer.mean(), box(0, 50, 40, 0), maxPixels=5, bestEffort=True, tileScale=4)
     assert rough["a"] == pytest.approx(61.5, abs=15)
@@ -206,7 +206,7 @@ def test_equal_weights_change_nothing(stack: np.ndarray[Any, Any], weight: float
 def test_a_histogram_holds_every_value_once(numbers: list[float], buckets: int) -> None:
     found = adaptive(buckets, None)(Rows([(v,) for v in numbers]))[0]
     assert sum(found["histogram"]) == len(numbers)
-    assert len(found["histogram"]) <= buckets or buckets == 1
+    assert len(found["histogram"]) <= max(buckets, 2)
     assert found["bucketMin"] <= min(numbers)
     inside = fixed(-10.0, 10.0, 7, False)(Rows([(v,) for v in numbers]))[0]
     assert sum(c for _, c in inside or ()) == sum(-10 <= v < 10 for v in numbers)

@@ -103,7 +103,7 @@ def test_a_published_map_is_opened_shown_and_checked(
     assert set(addresses) == {"127.0.0.1"}, "neither credentials nor a background map were asked for"
     assert made["version"] == publication, "the newest version of the newest event"
     assert "This is a simulated example" in told
-    assert "was not seen: no pass or swath gap" in told
+    assert "was not seen: swath gap" in told
     assert "Both ways agree." in told
 
     shown = made["m"]
@@ -117,7 +117,7 @@ def test_a_published_map_is_opened_shown_and_checked(
     assert all(len(found) for found in colours.values())
     assert {tuple(c) for c in colours["landslides"]} == {getrgb(made["OUTLINE"])}
     reasons = {code: getrgb(CODE_COLOURS[code]) for code in made["counted"] if code != Observed.CLEAR}
-    assert reasons[Observed.NO_PASS] in {tuple(c) for c in colours["not observed"]} <= set(reasons.values())
+    assert reasons[Observed.SWATH_GAP] in {tuple(c) for c in colours["not observed"]} <= set(reasons.values())
     assert colours["after"].std() > 10, "a picture, not a plain colour"
 
     bands = {f"{band}_{phase}" for band in ("blue", "green", "red", "nir") for phase in ("pre", "post")}
@@ -132,7 +132,7 @@ def test_a_published_map_is_opened_shown_and_checked(
     }
     assert not made["agreement"]["different"].any()
     compared = made["from_earth_engine"]
-    assert set(np.unique(compared["observed"])) >= {Observed.NO_PASS, Observed.CLEAR}
+    assert set(np.unique(compared["observed"])) >= {Observed.SWATH_GAP, Observed.CLEAR}
     assert ((compared["probability"] == -1) == (compared["observed"] != Observed.CLEAR)).all()
     assert set(np.unique(compared["mask"])) == {0, 1, 255}
     assert (made["totals"].nunique() == 1).all()

@@ -3,11 +3,11 @@
 The scene is simulated (15 layers, chunks of 15 x 512 x 512, compressed about 1.5 times, as real ones are), the codec is
 that of our cubes (blosc: zstd 3, bit-shuffled; crc32c), and every engine has as many threads as the machine has cores.
 The limit is that codec and one plain file a chunk in a thread pool, with no hash, no record and no renaming around it.
-*cube* is our whole cube as `gee.cube.write_tile` writes it and `gee.scenecube` reads it: int16 stack, observed and date,
-with the hashes and the record of each tile; the peers write and read the same three arrays and nothing else. *uint16*
-and *float32* are one array through `gee.chunks` and `gee.store` alone. Megabytes are those of the arrays, not of the
-files; the files lie in the page cache. All engines read the store that we wrote, and what each has written is read back
-by zarr-python and compared before its time counts.
+*cube* is our whole cube as `gee.cube.write_tile` writes it and `gee.scenecube` reads it: int16 stack, observed and
+date, with the hashes and the record of each tile; the peers write and read the same three arrays and nothing else.
+*uint16* and *float32* are one array through `gee.chunks` and `gee.store` alone. Megabytes are those of the arrays, not
+of the files; the files lie in memory (tmpfs) where there is such a folder. All engines read the store that we wrote,
+and what each has written is read back by zarr-python and compared before its time counts.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The layout of a cube's chunks: what mapping has to read, and how long it takes.
 
 Mapping reads windows of 512 or 1024 pixels with a halo of 32 pixels all round, row by row, one after the other; some
-networks take all 15 layers, others a few (*ten-band* needs the 10 of `modeling.bands`, *rgb* needs 3). The same simulated
-int16 stack lies in several layouts with one codec (blosc: zstd 3, bit-shuffled; crc32c). One neutral reader, tensorstore,
-reads them all; it keeps the decoded chunks that it met last, and its cache is as large a part of the scene as 128 MiB
-are of a scene 5,000 pixels wide. On disk the files lie in the page cache; over HTTP they come from the Cloud Storage
+networks take all 15 layers, others a few (*ten-band* needs the 10 of `modeling.bands`, *rgb* needs 3). The same
+simulated int16 stack lies in several layouts with one codec (blosc: zstd 3, bit-shuffled; crc32c). One neutral reader,
+tensorstore, reads them all; it keeps the decoded chunks that it met last in as much memory as three rows of tiles of
+512 pixels take, as our own reader does. On disk the files lie in memory; over HTTP they come from the Cloud Storage
 stand-in, a process of its own, which holds back every answer by 30 ms as a bucket does. Time is given per useful pixel
-(those of the window without its halo), bytes likewise, as the bucket counted them.
-*Our reader* is `SceneCube.read_tile`, whole windows in physical units, over three chunk sizes.
+(those of the window without its halo), bytes likewise, as the bucket counted them. *Our reader* is
+`SceneCube.read_tile`, whole windows in physical units, over three chunk sizes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numcodecs
 import numpy as np
 import numpy.typing as npt
 import tensorstore
 from fakes.servers import serve_process
 
-from gee.chunks import BLOCK_BYTES
+from gee.chunks import BLOCK_BYTES, COMPRESSION_LEVEL
 from gee.cube import create_cube, seal_cube, write_tile
 from gee.scenecube import open_cube
 from gee.store import open_store
@@ -41,8 +42,8 @@ HALO_PX = 32
 LATENCY_S = 0.03
 """Until the first byte of an object in a bucket of the same region."""
 BUCKET = "bench"
-CACHE_BYTES, CACHE_SCENE_PX = 128 * 2**20, 5_000
-"""A cache, and the width of the scene for which it is."""
+CACHED_ROWS = 3
+"""Rows of the default's tiles for which there is memory: a window with its halo meets as many."""
 
 Window = tuple[slice, slice]
 
@@ -70,7 +71,13 @@ class Layout:
     def metadata(self, shape: Sequence[int], dtype: str) -> dict[str, Any]:
         """Zarr v3 metadata of an array with this layout."""
         inner = [self.bands or shape[0], self.chunk_px, self.chunk_px]
-        blosc = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "typesize": 2, "blocksize": BLOCK_BYTES}
+        blosc = {
+            "cname": "zstd",
+            "clevel": COMPRESSION_LEVEL,
+            "shuffle": "bitshuffle",
+            "typesize": 2,
+            "blocksize": BLOCK_BYTES,
+        }
         as_bytes = {"name": "bytes", "configuration": {"endian": "little"}}
         codecs = [as_bytes, {"name": "blosc", "configuration": blosc}, {"name": "crc32c"}]
         outer = inner
@@ -110,6 +117,8 @@ class Reading:
     """Side of a window without its halo."""
     wanted: tuple[int, ...]
     """Indices of the layers."""
+    cached_bytes: int
+    """Memory for decoded chunks."""
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
@@ -130,14 +139,16 @@ def groups(setting: Setting) -> Iterator[Group]:
     some = {"all layers": tuple(range(len(names)))}
     some |= {which: tuple(names.index(name) for name in band_set(which).requires) for which in ("ten-band", "rgb")}
     stores = {layout: _written(setting.scratch / layout.key, layout, stack) for layout in layouts(unit)}
+    cached = CACHED_ROWS * unit * side * len(stack) * stack.itemsize
     readings = {
-        f"windows of {window} + {HALO_PX}, {which}": Reading(side, window, some[which])
+        f"windows of {window} + {HALO_PX}, {which}": Reading(side, window, some[which], cached)
         for window, which in ((unit, "all layers"), (unit, "ten-band"), (unit, "rgb"), (2 * unit, "ten-band"))
     }
     files = {layout: _file(path) for layout, path in stores.items()}
+    yield _blocks(stack[:, :unit, :unit])
     for name, reading in readings.items():
         for kvstore in files.values():
-            _read(kvstore, reading, stack)  # also puts the files into the page cache
+            _read(kvstore, reading, stack)  # also puts the files into memory
         yield _timed(f"disk, {name}", files, reading)
     with _bucket(setting.scratch, list(stores.values())) as bucket:
         places = {layout: bucket.kvstore(path.name) for layout, path in stores.items()}
@@ -190,6 +201,23 @@ def _bucket(scratch: Path, folders: list[Path]) -> Iterator[Bucket]:
         yield Bucket(url, client)
 
 
+def _blocks(values: npt.NDArray[Any]) -> Group:
+    """How fast one tile is decoded by one thread, by the size of Blosc's own blocks within a chunk."""
+    chunk = np.ascontiguousarray(values)
+    target = np.empty_like(chunk)
+
+    def decoding(blocksize: int) -> Callable[[], float]:
+        codec = numcodecs.Blosc(
+            "zstd", clevel=COMPRESSION_LEVEL, shuffle=numcodecs.Blosc.BITSHUFFLE, blocksize=blocksize
+        )
+        body = codec.encode(chunk)
+        return lambda: 8 * chunk.nbytes / 1e6 / elapsed(lambda: [codec.decode(body, target) for _ in range(8)])
+
+    sizes = {f"{BLOCK_BYTES // 1024} KiB": BLOCK_BYTES, "as Blosc chooses": 0, "64 KiB": 2**16, "2 MiB": 2**21}
+    cases = tuple(Case(name, "ours" if size == BLOCK_BYTES else "peer", decoding(size)) for name, size in sizes.items())
+    return Group("decode a tile, Blosc blocks of", "MB/s", cases, warm=True)
+
+
 def _file(path: Path) -> dict[str, Any]:
     return {"driver": "file", "path": str(path), "file_io_sync": False}
 
@@ -201,10 +229,10 @@ def _written(path: Path, layout: Layout, stack: npt.NDArray[Any]) -> Path:
     return path
 
 
-def _opened(kvstore: dict[str, Any], side_px: int) -> Any:
+def _opened(kvstore: dict[str, Any], cached_bytes: int) -> Any:
     """An array with an empty cache."""
     context = {
-        "cache_pool": {"total_bytes_limit": CACHE_BYTES * side_px // CACHE_SCENE_PX},
+        "cache_pool": {"total_bytes_limit": cached_bytes},
         "data_copy_concurrency": {"limit": THREADS},
     }
     spec = {"driver": "zarr3", "kvstore": kvstore, "context": context, "recheck_cached_data": False}
@@ -212,7 +240,7 @@ def _opened(kvstore: dict[str, Any], side_px: int) -> Any:
 
 
 def _read(kvstore: dict[str, Any], reading: Reading, check: npt.NDArray[Any] | None = None) -> None:
-    opened = _opened(kvstore, reading.side_px)
+    opened = _opened(kvstore, reading.cached_bytes)
     bands = list(reading.wanted)
     for window in reading.windows:
         values = opened[(bands, *window)].read().result()
@@ -225,7 +253,7 @@ def _timed(name: str, places: dict[Layout, dict[str, Any]], reading: Reading) ->
         return lambda: elapsed(lambda: _read(kvstore, reading)) * 1e9 / reading.side_px**2
 
     cases = tuple(Case(layout.name, layout.role, timing(kvstore)) for layout, kvstore in places.items())
-    return Group(name, "ns/px", cases, less_is_better=True, repetitions=3)
+    return Group(name, "ns/px", cases, less_is_better=True, repetitions=2 if name.startswith("bucket") else 3)
 
 
 def _weighed(name: str, sent: dict[Layout, int], reading: Reading) -> Group:
@@ -240,7 +268,7 @@ def _ours(setting: Setting, side: int, unit: int, bucket: Bucket) -> Iterator[Gr
     """`SceneCube.read_tile` over chunks of three sizes, as mapping calls it."""
     arrays = cube_arrays(side)
     layers = band_set("ten-band").requires
-    reading = Reading(side, unit, ())
+    reading = Reading(side, unit, (), 0)
     cubes = {}
     for chunk in (unit, unit // 2, 2 * unit):
         for root, endpoint in ((str(setting.scratch / "ours"), ""), (f"gs://{BUCKET}/ours", bucket.url)):

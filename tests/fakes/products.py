@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 import shapely
 
+from flows.alignment import Alignment
 from flows.facts import (
     EventFacts,
     Imagery,
@@ -23,6 +24,8 @@ from flows.facts import (
     inventory_facts,
 )
 from gee.types import Grid, Observed
+from modeling.coregister import Shift
+from modeling.radiometry import BandMatch, RadiometricMatch
 
 GRID = Grid("EPSG:32654", (10.0, 0.0, 572_840.0, 0.0, -10.0, 4_735_730.0), (120, 160))
 FOOTPRINT = shapely.box(141.88, 42.75, 141.91, 42.77)
@@ -62,6 +65,10 @@ SCORES = (
     Scores("network", {"precision": 0.91, "recall": 0.85, "f1": 0.879, "iou": 0.784, "mcc": 0.87}, {"f1": 0.81}),
     Scores("dNDVI and slope", {"f1": 0.574}, {"f1": 0.41}),
 )
+ALIGNMENT = Alignment(
+    Shift(True, "", 0.10, 0.66, 0.16, 0.07, 34, 56, 0.24, 0.12, 0.2), True, 10.0, "gentle",
+    RadiometricMatch("invariant", (BandMatch("red", (0.05, 0.15), (0.04, 0.16), 2120, 0.02, 0.003),)),
+)  # fmt: skip
 COUNTS = {int(Observed.CLEAR): 14_000, int(Observed.CLOUD): 3_000, int(Observed.NO_PASS): 1_000}
 
 

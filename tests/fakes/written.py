@@ -18,7 +18,7 @@ from flows.facts import ReportFacts
 from flows.layout import EventLayout, asset_label
 from flows.planning import MapPlan
 from flows.publish import Publication, UploadedRun, make_visible, upload_products
-from flows.settings import EarthEngineSettings, Settings
+from flows.settings import EarthEngineSettings, Settings, StorageSettings
 from flows.storage import Store
 from flows.tidy import tidy
 from flows.writeback import asset_containers, stamp_version, write_back
@@ -115,5 +115,9 @@ def desks(folder: Path, **options: Any) -> Iterator[tuple[AssetWorld, Store]]:
 
 def desk(world: AssetWorld, store: Store, folder: Path, **settings: Any) -> Desk:
     """A fresh event, named after the folder; `settings` are those of Earth Engine."""
-    chosen = Settings(earthengine=EarthEngineSettings(**{"project": "local", "asset_deadline_s": 20.0, **settings}))
+    fixed = {"url": world.url, "project": "local", "asset_deadline_s": 20.0}
+    chosen = Settings(
+        earthengine=EarthEngineSettings(**{**fixed, **settings}),
+        storage=StorageSettings(bucket=BUCKET, endpoint=world.endpoint),
+    )
     return Desk(world, store, chosen, EventLayout(f"gs://{BUCKET}", folder.name.replace(".", "-")[:60]), folder)

@@ -126,6 +126,8 @@ class AssetView:
         if kind == "IMAGE":
             # What was known of an object when it was imported is shown also when the object is gone.
             body |= stored.get("described") or describe_image(self._load(wanted))
+            policies = {b["id"]: b.get("pyramid", "MEAN") for b in stored.get("image", {}).get("bands", ())}
+            body["bands"] = [{**b, "pyramidingPolicy": policies.get(b["id"], "MEAN")} for b in body["bands"]]
             if stored.get("cloudStorageLocation"):
                 body["cloudStorageLocation"] = stored["cloudStorageLocation"]
         elif kind == "IMAGE_COLLECTION" and not stored:
@@ -160,7 +162,7 @@ def describe_image(image: Image) -> dict[str, Any]:
             "precision": band.type.precision.upper(),
             "range": {k: v for k, v in limits.items() if v is not None},
         }
-        bands.append({"id": band.id, "dataType": data_type, "grid": grid, "pyramidingPolicy": "MEAN"})
+        bands.append({"id": band.id, "dataType": data_type, "grid": grid})
     own = {k: v for k, v in image.properties.items() if not k.startswith("system:")}
     body: dict[str, Any] = {"bands": bands, "properties": own, "geometry": image.footprint.to_json()}
     body["sizeBytes"] = str(image.get("system:asset_size") or 0)

@@ -115,7 +115,7 @@ class Catalogue:
             if entry.collection is not None:
                 listing.collections[str(entry.collection.get("id", owner))] = entry.collection.get("properties", {})
                 continue
-            image_id = entry.record.id if entry.record else f"{owner}/{path.stem}"
+            image_id = entry.record.id if entry.record else f"{owner}/{path.stem}".removeprefix("./")
             if image_id in listing.images:
                 entry.problem = f"The catalogue file '{path}' has the id of '{listing.images[image_id]}': '{image_id}'."
                 continue

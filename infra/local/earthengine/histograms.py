@@ -59,7 +59,8 @@ def _adaptive(
     """Lower bound, width and bucket of each value: the narrowest width, a power of two (times `least`), that fits."""
     low, high = float(values.min()), float(values.max())
     unit = least or 2.0 ** math.floor(math.log2(max((high - low) / max_buckets, 2.0**-40)))
-    while math.floor(high / unit) - math.floor(low / unit) + 1 > max_buckets:
+    # Values on both sides of zero never fit into one bucket.
+    while math.floor(high / unit) - math.floor(low / unit) + 1 > max(max_buckets, 2):
         unit *= 2
     first = math.floor(low / unit)
     return first * unit, unit, np.floor(values / unit).astype(int) - first

@@ -20,7 +20,7 @@ from infra.local.earthengine.assets import asset_id, describe_image
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.library import AssetLibrary
 from infra.local.earthengine.records import BandRecord, ImageRecord, to_image
-from infra.local.earthengine.sources import Reader
+from infra.local.earthengine.sources import POLICIES, Reader
 
 Manifest = dict[str, Any]
 
@@ -57,6 +57,15 @@ def _missing(part: Manifest) -> tuple[float, ...]:
     return tuple(float(v) for v in (part.get("missingData") or {}).get("values", ()))
 
 
+def _policy(manifest: Manifest, band: Manifest) -> str:
+    """How the coarse levels of a band are made."""
+    asked = (band.get("pyramidingPolicy"), manifest.get("pyramidingPolicy"))
+    policy = next((p for p in asked if p and p != "PYRAMIDING_POLICY_UNSPECIFIED"), "MEAN")
+    if policy not in POLICIES:
+        raise ArgumentError(f"Invalid pyramiding policy '{policy}': use one of {', '.join(POLICIES)}.")
+    return str(policy)
+
+
 def _bands(manifest: Manifest, files: dict[str, str], reader: Reader) -> tuple[BandRecord, ...]:
     """The bands that the manifest names, or all bands of its files as b1, b2, …"""
     default = _missing(manifest)
@@ -73,7 +82,8 @@ def _bands(manifest: Manifest, files: dict[str, str], reader: Reader) -> tuple[B
         count = len(reader.describe(files[tileset]).dtypes)
         if not 1 <= place <= count:
             raise ArgumentError(f"Band '{band.get('id')}' is number {place} of '{files[tileset]}', which has {count}.")
-        made.append(BandRecord(str(band.get("id") or f"b{n + 1}"), files[tileset], place, _missing(band) or default))
+        name = str(band.get("id") or f"b{n + 1}")
+        made.append(BandRecord(name, files[tileset], place, _missing(band) or default, _policy(manifest, band)))
     return tuple(made)
 
 

@@ -65,7 +65,7 @@ class AssetLibrary:
         key = (wanted, int(stored["version"]))
         if key not in self._images:
             body = stored["image"]
-            bands = tuple(BandRecord(b["id"], b["uri"], b["band"], tuple(b["missing"])) for b in body["bands"])
+            bands = tuple(BandRecord(**{**b, "missing": tuple(b["missing"])}) for b in body["bands"])
             record = ImageRecord(
                 wanted,
                 bands,

@@ -204,6 +204,7 @@ def to_geotiff(pixels: Pixels) -> bytes:
         "crs": pixels.grid.crs,
         "transform": pixels.grid.affine,
         "compress": "deflate",
+        "zlevel": 1,
         **({"nodata": float("nan")} if floating else {}),
     }
     with MemoryFile() as memory:

@@ -31,7 +31,8 @@ Surface = Callable[[Array, Array], Array]
 
 def gradients(grid: PixelGrid, wide: Raster) -> tuple[Array, Array, Array]:
     """Rise over run to the east and to the north, (h, w), and where both are known; `wide` is one pixel larger."""
-    z, valid = wide.values.astype("float64"), wide.mask
+    valid = wide.mask
+    z = np.where(valid, wide.values, 0).astype("float64")  # what is masked may be NaN
     dx, dy = _spacing(grid)
     east = (z[1:-1, 2:] - z[1:-1, :-2]) / (2 * dx)
     north = (z[2:, 1:-1] - z[:-2, 1:-1]) / (2 * dy)
