@@ -21,6 +21,8 @@ from gee.session import Session
 from gee.types import Observed, Window
 from gee.windows import Candidate, Choice, Look, choose, is_enough
 
+COARSER = 3
+"""A look's pixels are at least so many times those of the cube."""
 LOOK_PX = 100_000
 """Pixels of a coarse look, about: a share of the area to within a percent, at little cost to Earth Engine."""
 
@@ -89,7 +91,7 @@ def _look(
     phase = choose_phase(session, "pre", scenes, imagery, geometry, terrain=False)
     colours = [colour for colour in common_colours(phase.scenes) if colour in ("red", "nir")]
     bands = {"observed_pre": "uint8"} | {f"{colour}_pre": "int16" for colour in colours}
-    grid = coarse_grid_for(geometry, pixel_m, LOOK_PX)
+    grid = coarse_grid_for(geometry, COARSER * pixel_m, LOOK_PX)
     expression = ee.serializer.encode(phase_image(for_a_look(phase), colours), for_cloud_api=True)
     pixels = fetch_pixels(session, expression, grid, bands)
     inside = geometry_mask(grid, geometry)

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from fakes.servers import HTTP, serve_process
 
-from gee.grid import tiles
 from gee.pixels import fetch_pixels
 from gee.session import SessionConfig, connect
-from gee.types import Grid
+from gee.types import Grid, Tile
 
+from .carriers import engine_group
 from .cases import BenchError, Case, Group, Setting, elapsed
 from .raw import RawClient
 from .servers import BANDS, pixels
@@ -35,23 +35,27 @@ EXPRESSION = {"result": "0", "values": {"0": {"constantValue": "x" * 20_000}}}
 
 
 def groups(setting: Setting) -> Iterator[Group]:
-    """40 at a time; 20 where 40 are tried; and half of all refused whatever is tried."""
-    rounds = 4 if setting.quick else 20
-    for side_px in (256, 512):
-        windows = _windows(side_px, CAP * (rounds if side_px == 256 else max(2, rounds // 4)))
+    """What carries the bytes; 40 at a time; 20 where 40 are tried; and half of all refused whatever is tried."""
+    rounds = 3 if setting.quick else 20
+    with _server(latency_s=0.0) as url:
+        yield engine_group(url, _windows(512, 40 if setting.quick else 400))
+    for side_px, count in ((256, CAP * rounds), (512, CAP * rounds // 2)):
         with _server() as url:
-            yield _group(f"{LATENCY_S * 1e3:.0f} ms, cap {CAP}, tiles of {side_px} px", url, windows, CAP)
-    windows = _windows(256, CAP * rounds)
+            yield _group(
+                f"{LATENCY_S * 1e3:.0f} ms, cap {CAP}, tiles of {side_px} px", url, _windows(side_px, count), CAP
+            )
     with _server("--cap", "20") as url:
-        yield _group("429 above 20 at a time, 40 tried", url, windows, 20)
-    for refusal_s in (0.0, LATENCY_S):
-        told = "at once" if not refusal_s else f"after {refusal_s * 1e3:.0f} ms"
-        with _server("--storm", "--refusal-s", str(refusal_s)) as url:
-            yield _group(f"every second request 429, told {told}", url, windows, CAP)
+        yield _group("429 above 20 at a time, 40 tried", url, _windows(256, CAP * rounds * 3 // 4), 20)
+    windows = _windows(256, CAP * rounds * 3 // 2)
+    with _server("--storm") as url:
+        yield _group("every second request 429, told at once", url, windows, CAP)
+    with _server("--storm", "--refusal-s", str(LATENCY_S)) as url:
+        yield _group(f"every second request 429, told after {LATENCY_S * 1e3:.0f} ms", url, windows, CAP, repetitions=1)
 
 
-def _group(name: str, url: str, windows: Sequence[Grid], allowed: int) -> Group:
+def _group(name: str, url: str, windows: Sequence[Grid], allowed: int, repetitions: int | None = None) -> Group:
     body = len(pixels(windows[0].shape_yx))
+    RawClient(url, 1, body + 4096).fetch(EXPRESSION, windows[:1])  # the server makes the body of this shape
 
     def raw() -> float:
         client = RawClient(url, allowed, body + 4096)
@@ -68,7 +72,8 @@ def _group(name: str, url: str, windows: Sequence[Grid], allowed: int) -> Group:
 
             return _rate(url, body, windows, lambda: sum(pool.map(pull, windows)))
 
-    return Group(name, "MB/s", (Case("bare sockets", "limit", raw), Case("quakeslide", "ours", ours)))
+    cases = Case("bare sockets", "limit", raw), Case("quakeslide", "ours", ours)
+    return Group(name, "MB/s", cases, repetitions=repetitions)
 
 
 def _config(url: str) -> SessionConfig:
@@ -81,13 +86,13 @@ def _last(window: Grid) -> int:
 
 def _windows(side_px: int, count: int) -> list[Grid]:
     whole = Grid("EPSG:32654", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_700_000.0), (side_px, side_px * count))
-    return [whole.window(tile) for tile in tiles(whole, side_px)] if side_px * count <= 10**9 else []
+    return [whole.window(Tile(0, number, 0, number * side_px, (side_px, side_px))) for number in range(count)]
 
 
-def _rate(url: str, body: int, windows: Sequence[Grid], work: object) -> float:
+def _rate(url: str, body: int, windows: Sequence[Grid], work: Callable[[], int]) -> float:
     HTTP.delete(f"{url}/counts")
     came: list[int] = []
-    seconds = elapsed(lambda: came.append(work()))  # type: ignore[operator]
+    seconds = elapsed(lambda: came.append(work()))
     counts = json.loads(HTTP.get(f"{url}/counts").content)
     if came != [body * len(windows)] or counts["served"] != len(windows):
         raise BenchError(f"{came} bytes for {len(windows)} tiles, the server counted {counts}")
@@ -95,11 +100,11 @@ def _rate(url: str, body: int, windows: Sequence[Grid], work: object) -> float:
 
 
 @contextmanager
-def _server(*arguments: str) -> Iterator[str]:
+def _server(*arguments: str, latency_s: float = LATENCY_S) -> Iterator[str]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     try:
-        with serve_process("bench.servers", "--latency-s", str(LATENCY_S), *arguments) as url:
+        with serve_process("bench.servers", "--latency-s", str(latency_s), *arguments) as url:
             yield url
     finally:
         os.environ.pop("PYTHONPATH")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -26,9 +26,8 @@ class RawClient:
         self._threads, self._buffer_bytes = threads, buffer_bytes
         self._here = threading.local()
 
-    def fetch(self, expression: dict[str, object], grids: Sequence[Grid]) -> int:
+    def fetch(self, expression: Mapping[str, object], grids: Sequence[Grid]) -> int:
         """Bytes of all bodies together."""
-        asking = json.dumps(expression)
         connections: list[socket.socket] = []
 
         def connect() -> None:
@@ -39,7 +38,7 @@ class RawClient:
 
         try:
             with ThreadPoolExecutor(self._threads, initializer=connect) as pool:
-                return sum(pool.map(lambda grid: self._one(_request(asking, grid)), grids))
+                return sum(pool.map(lambda grid: self._one(_request(expression, grid)), grids))
         finally:
             for connection in connections:
                 connection.close()
@@ -71,19 +70,24 @@ class RawClient:
         return count
 
 
-def _request(asking: str, grid: Grid) -> bytes:
+def request_body(expression: Mapping[str, object], grid: Grid) -> bytes:
+    """What `image:computePixels` is asked."""
     a, b, c, d, e, f = grid.transform
     height, width = grid.shape_yx
-    affine = {"scaleX": a, "shearX": b, "translateX": c, "shearY": d, "scaleY": e, "translateY": f}
-    rest = json.dumps(
-        {
-            "fileFormat": "NPY",
-            "grid": {
-                "dimensions": {"width": width, "height": height},
-                "affineTransform": affine,
-                "crsCode": grid.crs,
+    asked = {
+        "expression": expression,
+        "fileFormat": "NPY",
+        "grid": {
+            "dimensions": {"width": width, "height": height},
+            "affineTransform": {
+                "scaleX": a, "shearX": b, "translateX": c, "shearY": d, "scaleY": e, "translateY": f,
             },
-        }
-    )
-    body = f'{{"expression":{asking},{rest[1:]}'.encode()
+            "crsCode": grid.crs,
+        },
+    }  # fmt: skip
+    return json.dumps(asked).encode()
+
+
+def _request(expression: Mapping[str, object], grid: Grid) -> bytes:
+    body = request_body(expression, grid)
     return b"POST %s HTTP/1.1\r\nHost: local\r\nContent-Length: %d\r\n\r\n" % (PATH.encode(), len(body)) + body
