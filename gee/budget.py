@@ -21,9 +21,8 @@ from gee.types import Tile
 PILOT_TILES = 3
 """Tiles that are pulled and profiled before the others: at both ends and in the middle of what is missing."""
 ASSUMED_EECU_S = 5.0
-"""EECU-seconds for a million pixels of the cube and each scene in its windows, where nothing can be measured. An
-assumption, on the high side of what a masked median of ten bands was seen to take; every estimate says when it rests
-on it."""
+"""EECU-seconds for a million pixels of the cube and each scene in its windows, where nothing can be measured. A guess,
+meant to be high, that nobody has measured against the service: every estimate says when it rests on it."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 TOLERATED = 0.05
 """A smaller share of refusals costs less than a place left empty would."""
-CONCLUSIVE = 8
+CONCLUSIVE = 5
 """A trial is judged after as many answers as would have held so many refusals before, by their share."""
 TRIAL_AGAIN_S = 60.0
 """After so long, refusals that were not for load are tried again, for the reason may have changed; then after twice that."""
 
 BURST_S = 0.1
 """So many seconds' worth of requests may go at once after a pause."""
+SETTLED = 20
+"""Before so many requests nothing is cut: when threads are only starting there is little in flight to compare with."""
 UNBOUNDED = 1_000
 """A limit that has grown to this is none."""
 HARDLY_ANY = 0.75
@@ -110,7 +112,7 @@ class AdaptiveLimit:
         if self.limit > self._good and refused and tally.exceeds_in_all(bearable):  # raised too far
             self._step, self._patience = 1, min(2 * self._patience, 16)
             self._begin(self._good)
-        elif refused and others and tally.exceeds(bearable):
+        elif refused and others and tally.begun >= SETTLED and tally.exceeds(bearable):
             self._limit_before, self._cut_era = self.limit, self.era + 1
             self._lower(others)
         elif tally.answers >= max(CONCLUSIVE / bearable if tally.refused else 0.0, 2 * min(self.limit, 100)):

@@ -115,7 +115,7 @@ def parts(
 
 
 def decode_npy(
-    body: bytes, shape_yx: tuple[int, int], bands: Mapping[str, npt.DTypeLike], into: Arrays | None = None
+    body: bytes | memoryview, shape_yx: tuple[int, int], bands: Mapping[str, npt.DTypeLike], into: Arrays | None = None
 ) -> Arrays:
     """The bands of a structured NPY body, checked against what was asked for. Nothing is ever unpickled.
 
@@ -135,14 +135,14 @@ def decode_npy(
     return arrays
 
 
-def _header(body: bytes, shape_yx: tuple[int, int]) -> tuple[np.dtype[Any], int]:
+def _header(body: bytes | memoryview, shape_yx: tuple[int, int]) -> tuple[np.dtype[Any], int]:
     head = io.BytesIO(body[:_HEADER_BYTES])
     try:
         version = np.lib.format.read_magic(head)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(head, max_header_size=_HEADER_BYTES)
     except (ValueError, KeyError, EOFError) as error:
-        raise PermanentError(f"the pixels are not a NumPy array: {body[:40]!r} ({error})") from None
+        raise PermanentError(f"the pixels are not a NumPy array: {bytes(body[:40])!r} ({error})") from None
     if shape != tuple(shape_yx) or fortran or dtype.hasobject:
         raise PermanentError(f"asked for {tuple(shape_yx)} pixels, got an array {shape} of {dtype}")
     return dtype, head.tell()

@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import random
-import socket
 import threading
 import time
 import uuid
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gee.errors import StorageError
+from gee.holder import has_died, new_holder
 from gee.ledger import Lease, Ledger, Terms, period_s, released, renewed, target
 from gee.store import open_store
 
@@ -58,7 +58,10 @@ class Book:
         self._highest, self._seen = 0, 0.0
 
     def newest(self) -> Ledger:
-        """The present state. Raises `StorageError`, also when states that this process knows of have been deleted."""
+        """The present state without the leases of the dead.
+
+        Raises `StorageError`, also when states that this process knows of have been deleted.
+        """
         while True:
             numbers = self._numbers()
             highest, now = max(numbers, default=0), time.monotonic()
@@ -70,9 +73,11 @@ class Book:
             if not numbers:
                 return Ledger()
             try:
-                return Ledger.from_json(self._store.read(_key(numbers[-1])))
+                present = Ledger.from_json(self._store.read(_key(numbers[-1])))
             except FileNotFoundError:  # tidied in between: there are newer ones
                 continue
+            # A process that was killed here and is started again need not wait until its old lease has run out.
+            return replace(present, leases=tuple(each for each in present.leases if not has_died(each.holder)))
 
     def change(self, decide: Callable[[Ledger], Ledger]) -> Ledger:
         """Write what `decide` makes of the present state, again and again until nobody was quicker.
@@ -128,7 +133,7 @@ class LedgerShare:
         self.terms = terms
         self.users = 0
         self._book, self._per_s = book, per_s
-        self._me = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._me = new_holder()
         self._lock = threading.Lock()
         self._watched: list[Demand] = []
         self._thread: threading.Thread | None = None

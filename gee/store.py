@@ -89,15 +89,16 @@ class Store:
 
     def write_many(self, bodies: Mapping[str, Sequence[bytes]]) -> None:
         """Put several objects there (key -> parts), side by side where each request travels. Raises `StorageError`."""
-        if self._local:
+        if self._local or len(bodies) < 2:
             for key, parts in bodies.items():
                 self.write(key, *parts)
             return
+        first = self._uri(min(bodies))
         try:
-            with _named(self.uri):
+            with _named(first):
                 self._fs.pipe({self._path(key): b"".join(parts) for key, parts in bodies.items()})
         except FileNotFoundError as error:
-            raise StorageError(f"{self.uri} cannot be written: its bucket does not exist") from error
+            raise StorageError(f"{first} cannot be written: its bucket does not exist") from error
 
     def create(self, key: str, body: bytes) -> bool:
         """Put an object where none is: of several writers exactly one succeeds. False when there is one already.

@@ -20,6 +20,7 @@ from fakes.servers import HTTP, serve
 
 from gee import quota
 from gee.errors import StorageError
+from gee.holder import has_died
 from gee.ledger import Lease, Ledger, Terms, renewed
 from gee.quota import KEPT_STATES, TIDY_EVERY, Book, LedgerShare, open_share
 from gee.session import SessionConfig, connect
@@ -300,3 +301,27 @@ def test_processes_that_pull_at_once_stay_within_the_quota_of_the_project(bucket
             list(pool.map(lambda session: session.call("POST", "/v1/projects/p/value:compute", asked), sessions * 8))
         log = HTTP.get(f"{url}/_standin/log").json()["requests"]
         assert {entry["status"] for entry in log} == {200, 429}, "each for itself they are too many"
+
+
+def test_a_process_that_was_killed_here_leaves_its_slots_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from gee.quota import open_share; share = open_share(sys.argv[1], 'p', concurrent=12)\n"
+        "while share.concurrent < 12: time.sleep(0.01)\n"
+        "print('has all', flush=True); time.sleep(60)"
+    )
+    root = str(Path(__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "has all\n"
+        lease = Ledger.from_json(max((tmp_path / "p").glob("*.json")).read_bytes()).leases[0]
+        assert (lease.granted, has_died(lease.holder)) == (12, False)
+        process.kill()
+        process.wait()
+    assert has_died(lease.holder)
+    assert not has_died(lease.holder.replace(lease.holder[:12], "0" * 12)), "a process of another machine"
+    share = apart((str(tmp_path), ""), Terms(slots=12))
+    wanting(share, 12)
+    assert soon(lambda: share.concurrent == 12), "long before half a minute has passed"
+    share.end()

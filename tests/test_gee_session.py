@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -100,6 +101,43 @@ def test_many_threads_with_an_expired_token_refresh_it_once(gate: tuple[Gate, Se
     for thread in threads:
         thread.join()
     assert credentials.refreshed == 2
+
+
+def test_what_the_headers_tell_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(request: Request) -> Response:
+        profiled = "x-earth-engine-computation-profiling" in request.headers
+        told = {"x-earth-engine-quota-status": "parallelism_restricted=true"}
+        return JSONResponse({}, headers=told | ({"x-earth-engine-computation-profile": "abc"} if profiled else {}))
+
+    profiles: list[str] = []
+    app = Starlette(routes=[Route("/{path:path}", answer, methods=["POST"])])
+    with (
+        serve(app) as url,
+        connect(SessionConfig(url, "p")) as session,
+        caplog.at_level(logging.WARNING, "gee.session"),
+    ):
+        session.fetch("POST", "/v1/x", {}, on_profile=profiles.append)
+        session.fetch("POST", "/v1/x", {})
+    assert profiles == ["abc"]
+    assert [record.getMessage()[:61] for record in caplog.records] == [
+        "project p has used up its non-commercial compute quota: Earth"
+    ]
+
+
+def test_processes_that_share_a_quota_keep_to_their_part(tmp_path: Path) -> None:
+    fake = Gate()
+    with (
+        serve(fake.app) as url,
+        connect(SessionConfig(url, "p", max_concurrent=2, max_per_s=1000.0, quota_uri=str(tmp_path))) as session,
+    ):
+        assert [session.call("GET", "/v1/x") for _ in range(3)] == [{"token": ""}] * 3
+        assert session.gate.share.concurrent <= 2
+    assert any(tmp_path.rglob("*.json"))
+
+
+def test_no_attempt_at_all_is_refused() -> None:
+    with pytest.raises(SessionError, match="max_attempts is 0"):
+        connect(SessionConfig("http://127.0.0.1:9", "p", max_attempts=0))
 
 
 def test_a_refresh_that_fails_is_a_session_error(gate: tuple[Gate, Session, ShortLivedCredentials]) -> None:

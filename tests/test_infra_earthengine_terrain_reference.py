@@ -66,6 +66,18 @@ def test_slope_and_aspect_are_those_of_zevenbergen_and_thorne(folder: Path, grid
     compare(aspect, reference(folder, "aspect_Zevenberg"), 0.01, 360)
 
 
+def test_hillshade_is_gdaldem_s_but_for_the_factor_that_earth_engine_leaves_out(folder: Path, grid: Grid) -> None:
+    """gdaldem: 1 + 254 (cos z cos s + sin z sin s cos(az - aspect)), sun at 315 and 45 degrees."""
+    dem = ee.Image("dem")
+    slope, aspect = (np.radians(values(function(dem), grid)) for function in (ee.Terrain.slope, ee.Terrain.aspect))
+    shade = values(ee.Terrain.hillshade(dem, 315, 45), grid)
+    first, second = np.cos(np.pi / 4), np.sin(np.pi / 4) * np.sin(slope) * np.cos(np.radians(315) - aspect)
+    known = np.isfinite(shade)
+    np.testing.assert_array_equal(shade[known], np.floor(np.clip(255 * (first + second), 0, 255) + 0.5)[known])
+    gdal = np.maximum(1 + 254 * (first * np.cos(slope) + second), 1)
+    compare(gdal, reference(folder, "hillshade_Zevenberg"), 1.01)
+
+
 def test_position_index_is_the_height_above_the_mean_of_the_neighbours(folder: Path, grid: Grid) -> None:
     dem = ee.Image("dem")
     ring = ee.Kernel.fixed(weights=[[1, 1, 1], [1, 0, 1], [1, 1, 1]], normalize=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
+from gee.errors import GeeError
+
 from .cases import BenchError, Row, Setting, measure, rows
 from .machine import machine, versions
 from .stages import STAGES, load
@@ -24,6 +26,8 @@ from .table import Run, markdown, save
 
 HERE = Path(__file__).resolve().parent
 REPETITIONS = 5
+FAILURES = (BenchError, GeeError, OSError, RuntimeError, ValueError)
+"""What ends one stage and not the others."""
 SCRATCH_BYTES = 4 * 2**30
 """What the largest stage writes."""
 COMPARED = ("quakeslide", "numpy", "numcodecs", "zarr", "zarrs", "tensorstore", "dask", "xarray", "earthengine-api", "xee",
@@ -73,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
             setting = Setting(chosen.quick, 1 if chosen.quick else chosen.repetitions, Path(folder), _sayer(console))
             try:
                 run, lines = run_stage(name, setting)
-            except BenchError as error:
-                console.print(f"[red]{name} failed:[/red] {error}", highlight=False)
+            except FAILURES as error:
+                console.print(f"[red]{name} failed:[/red] {type(error).__name__}: {error}", highlight=False)
                 failed += 1
                 continue
         console.print(Markdown(markdown(lines, [run])))

@@ -74,6 +74,7 @@ def engine_group(url: str, windows: Sequence[Grid]) -> Group:
             Case("requests", "peer", lambda: timed(by_requests)),
             Case("httpx", "peer", lambda: timed(by_httpx)),
         ),
+        repetitions=3,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -19,11 +19,14 @@ _LENGTH = b"content-length:"
 class RawClient:
     """Asks for windows with so many threads; repeats at once what meets 429."""
 
-    def __init__(self, url: str, threads: int, buffer_bytes: int) -> None:
-        """Answers of at most `buffer_bytes` with their head."""
+    def __init__(
+        self, url: str, threads: int, buffer_bytes: int, decode: Callable[[memoryview], object] | None = None
+    ) -> None:
+        """Answers of at most `buffer_bytes` with their head; `decode` is done to each body."""
         parts = urlsplit(url)
         self._address = parts.hostname or "", parts.port or 80
         self._threads, self._buffer_bytes = threads, buffer_bytes
+        self._decode = decode
         self._here = threading.local()
 
     def fetch(self, expression: Mapping[str, object], grids: Sequence[Grid]) -> int:
@@ -61,7 +64,10 @@ class RawClient:
         whole = end + 4 + length
         while came < whole:
             came += self._more(view[came:whole])
-        return int(head[9:12]), length
+        status = int(head[9:12])
+        if self._decode is not None and status == 200:
+            self._decode(view[end + 4 : whole])
+        return status, length
 
     def _more(self, view: memoryview) -> int:
         count: int = self._here.socket.recv_into(view)
