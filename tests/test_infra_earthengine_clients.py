@@ -229,8 +229,7 @@ def geemap_cases(geemap: Any, out: Path) -> dict[str, Callable[[], Any]]:
 @pytest.mark.parametrize(
     "case", ["layers", "numbers", "files", "tables", "zones", "groups", "statistics", "points", "dates", "filters"]
 )
-def test_geemap_in_a_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str) -> None:
-    monkeypatch.setenv("USE_FOLIUM", "1")
+def test_geemap_in_a_notebook(tmp_path: Path, case: str) -> None:
     geemap = pytest.importorskip("geemap")
     assert geemap_cases(geemap, tmp_path)[case]() is not None
 

@@ -27,6 +27,7 @@ import xarray as xr
 import zarr
 from fakes import cubes
 
+from gee.allocator import keep_memory
 from gee.cube import create_cube, load_plan, seal_cube, write_tile
 from gee.grid import tiles
 from gee.layout import zarr_skeleton
@@ -75,6 +76,7 @@ class OurCube:
 def groups(setting: Setting) -> Iterator[Group]:
     """The comparisons: cube, uint16, float32."""
     side, chunk = (1024, 256) if setting.quick else (2048, 512)
+    keep_memory()  # as in our workers; it serves all engines alike
     cube = cube_arrays(side)
     yield from _both("cube", OurCube(), cube, chunk, _prepare_cube(side, chunk), setting)
     yield _physical(setting.scratch / "cube" / "ours.zarr", cube, chunk)

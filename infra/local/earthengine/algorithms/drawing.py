@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import rasterio.features
 import shapely
 
 from infra.local.earthengine import pixeltype
 from infra.local.earthengine.algorithms.registry import algorithm
 from infra.local.earthengine.algorithms.visualise import BYTE, COLOURS, translucent
+from infra.local.earthengine.burning import burnt
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.geometry import WGS84, Geometry
 from infra.local.earthengine.grid import Array, PixelGrid
@@ -57,9 +57,7 @@ def burn(parts: list[tuple[Any, float]], grid: PixelGrid, dtype: Any) -> tuple[A
     mask = np.zeros(grid.shape_yx, bool)
     solid = [(s, v) for s, v in parts if not s.is_empty]
     if solid:
-        order = rasterio.features.rasterize(
-            [(s, i + 1) for i, (s, _) in enumerate(solid)], grid.shape_yx, transform=grid.affine, dtype="int32"
-        )
+        order = burnt([(s, i + 1) for i, (s, _) in enumerate(solid)], grid, "int32")
         mask = order > 0
         values[mask] = np.asarray([v for _, v in solid], dtype)[order[mask] - 1]
     return values, mask

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import rasterio.features
 import shapely
 
 from infra.local.earthengine import pixeltype
 from infra.local.earthengine.algorithms.registry import algorithm
+from infra.local.earthengine.burning import burnt
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.geometry import Geometry
 from infra.local.earthengine.grid import Array, PixelGrid
@@ -43,8 +43,7 @@ def _rasterized(geometry: Geometry, grid: PixelGrid) -> Array:
         return np.zeros(grid.shape_yx, bool)
     if part.equals(window):
         return np.ones(grid.shape_yx, bool)
-    burnt = rasterio.features.rasterize([part], grid.shape_yx, transform=grid.affine, dtype="uint8")
-    return np.asarray(burnt, bool)
+    return np.asarray(burnt([part], grid), bool)
 
 
 def coverage(geometry: Geometry, grid: PixelGrid, run: Run) -> Array:
@@ -64,9 +63,7 @@ def _covered(geometry: Geometry, grid: PixelGrid, centres: Array) -> Array:
     part = shapely.multipolygons([p for p in shapely.get_parts(cut) if p.geom_type == "Polygon"])
     if part.is_empty:
         return found
-    edge = rasterio.features.rasterize(
-        [part.boundary], grid.shape_yx, transform=grid.affine, dtype="uint8", all_touched=True
-    )
+    edge = burnt([part.boundary], grid, all_touched=True)
     rows, cols = np.nonzero(edge)
     a, b, c, d, e, f = grid.projection.transform
     corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from infra.local.earthengine.algorithms.reducers import SIMPLE
 from infra.local.earthengine.algorithms.regions import Pixels, limited, reduced, region_grid
 from infra.local.earthengine.algorithms.registry import algorithm
+from infra.local.earthengine.burning import burnt
 from infra.local.earthengine.context import Context
 from infra.local.earthengine.errors import ArgumentError
 from infra.local.earthengine.geometry import Geometry
@@ -119,7 +120,7 @@ def reduce_to_vectors(
     run = Run(context.reader)
     with context.reader.environment():
         rasters = [run.pixels(b.node, grid) for b in image.bands]
-    inside = rasterio.features.rasterize([region.in_crs(grid.crs)], grid.shape_yx, transform=grid.affine, dtype="uint8")
+    inside = burnt([region.in_crs(grid.crs)], grid)
     mask = rasters[0].mask & (inside > 0)
     rest = image.with_bands(image.bands[1:])
     made = []
