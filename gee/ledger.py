@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 
 from gee.errors import StorageError
 
+FREE_RATE = 0.25
+"""The part of the requests a second that a holder of few slots may have when nobody else wants them."""
 TURN_S = 30.0
 """With more processes than slots those that have one change after this time, in seconds."""
 
@@ -24,6 +26,8 @@ class Terms:
 
     slots: int = 40
     """Requests in flight that the project may have altogether."""
+    per_s: float = 100.0
+    """Requests a second that the project may send altogether."""
     lease_s: float = 30.0
     """How long a lease holds without being renewed, in seconds."""
     skew_s: float = 5.0
@@ -43,6 +47,8 @@ class Lease:
     """Requests that it would have in flight if it might."""
     granted: int
     """Requests that it may have in flight."""
+    per_s: float
+    """Requests a second that it may send."""
     expires: float
     """When the lease runs out, in seconds since 1970 by the holder's clock."""
 
@@ -72,7 +78,13 @@ class Ledger:
         try:
             value = json.loads(body)
             leases = tuple(
-                Lease(str(each["holder"]), int(each["wanted"]), int(each["granted"]), float(each["expires"]))
+                Lease(
+                    str(each["holder"]),
+                    int(each["wanted"]),
+                    int(each["granted"]),
+                    float(each["per_s"]),
+                    float(each["expires"]),
+                )
                 for each in value["leases"]
             )
             return cls(int(value["number"]), str(value["author"]), leases)
@@ -117,8 +129,23 @@ def renewed(ledger: Ledger, now: float, me: str, wanted: int, in_flight: int, te
     others = _others(ledger, now, me, terms)
     free = max(0, terms.slots - sum(lease.granted for lease in others))
     wished = max(target(ledger, now, me, wanted, terms), in_flight)
-    mine = Lease(me, min(wanted, terms.slots), min(wished, free), now + terms.lease_s)
+    granted = min(wished, free)
+    per_s = rate(granted, [lease.granted for lease in others], terms)
+    left = max(0.0, terms.per_s - sum(lease.per_s for lease in others))
+    mine = Lease(me, min(wanted, terms.slots), granted, min(per_s, left), now + terms.lease_s)
     return Ledger(ledger.number, ledger.author, tuple(sorted((*others, mine), key=lambda lease: lease.holder)))
+
+
+def rate(granted: int, others: Sequence[int], terms: Terms) -> float:
+    """The fair part of the project's requests a second for so many slots beside those of others.
+
+    In proportion to the slots that are held, so that one who asks one thing after the other is not held to a fortieth;
+    but with few slots no more than a part of all, so that a newcomer finds some.
+    """
+    if granted == 0:
+        return 0.0
+    proportional = terms.per_s * granted / (granted + sum(others))
+    return min(proportional, terms.per_s * max(granted / terms.slots, FREE_RATE))
 
 
 def released(ledger: Ledger, now: float, me: str, terms: Terms) -> Ledger:

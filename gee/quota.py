@@ -128,18 +128,18 @@ class LedgerShare:
     reached the last grant holds until it runs out; after that one request at a time goes on, which the log says.
     """
 
-    def __init__(self, book: Book, per_s: float, terms: Terms) -> None:
+    def __init__(self, book: Book, terms: Terms) -> None:
         """Use `open_share`."""
         self.terms = terms
         self.users = 0
-        self._book, self._per_s = book, per_s
+        self._book = book
         self._me = new_holder()
         self._lock = threading.Lock()
         self._watched: list[Demand] = []
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._told = self._granted = self._limit = 0
-        self._until = self._until_wall = 0.0
+        self._until = self._until_wall = self._rate = 0.0
         self._asked = self._waiting_since = 0.0
         self._failing = False
 
@@ -155,8 +155,10 @@ class LedgerShare:
 
     @property
     def per_s(self) -> float:
-        """Requests a second that this process may send: the same part of the project's rate."""
-        return self._per_s * self.concurrent / self.terms.slots
+        """Requests a second that this process may send."""
+        may = self.concurrent
+        holds = may and time.monotonic() < self._until
+        return self._rate if holds else self.terms.per_s * may / self.terms.slots
 
     def watch(self, demand: Demand) -> None:
         """Ask for as many slots as `demand` says are used and waited for, and give none back that is in use."""
@@ -259,6 +261,7 @@ class LedgerShare:
         mine = ledger.lease(self._me)
         self._told, self._granted = wanted, mine.granted if mine else 0
         self._limit = min(self._granted, target(ledger, began_wall, self._me, wanted, self.terms))
+        self._rate = mine.per_s if mine else 0.0
         if wrote:
             holds_s = self.terms.lease_s - self.terms.skew_s
             self._until, self._until_wall = began + holds_s, began_wall + holds_s
@@ -278,7 +281,8 @@ class LedgerShare:
 def _alike(now: Lease, then: Lease) -> bool:
     """Whether two leases mean the same to the other holders: how much more one wants than it gets does not."""
     more = min(now.wanted, then.wanted) > now.granted
-    return now.granted == then.granted and (now.wanted == then.wanted or more)
+    same = now.granted == then.granted and math.isclose(now.per_s, then.per_s, rel_tol=0.01)
+    return same and (now.wanted == then.wanted or more)
 
 
 _shares: dict[tuple[int, str, str], LedgerShare] = {}
@@ -305,8 +309,8 @@ def open_share(
     with _shares_lock:
         share = _shares.get(key)
         if share is None:
-            agreed = replace(terms or Terms(), slots=concurrent)
-            share = _shares[key] = LedgerShare(Book(where, endpoint), per_s, agreed)
+            agreed = replace(terms or Terms(), slots=concurrent, per_s=per_s)
+            share = _shares[key] = LedgerShare(Book(where, endpoint), agreed)
         share.users += 1
         return share
 

@@ -113,6 +113,7 @@ class Holders(RuleBasedStateMachine):
     @invariant()
     def what_is_granted_is_within_the_quota(self) -> None:
         assert sum(lease.granted for lease in self.ledger.leases) <= TERMS.slots
+        assert sum(lease.per_s for lease in self.ledger.leases) <= TERMS.per_s + 1e-9
 
     @invariant()
     def what_is_in_flight_is_within_the_quota(self) -> None:
@@ -148,6 +149,15 @@ def test_a_newcomer_gets_its_part_when_the_others_have_renewed() -> None:
     assert granted(ledger) == {"a": 6, "b": 6}
 
 
+def test_who_asks_one_thing_after_the_other_is_not_held_to_a_fortieth_of_the_rate() -> None:
+    ledger = renewed(Ledger(), 0, "a", 1, 0, TERMS)
+    assert rates(ledger) == {"a": 25.0}
+    ledger = renewed(ledger, 1, "b", 11, 0, TERMS)
+    assert rates(ledger) == {"a": 25.0, "b": 75.0}, "what is left"
+    ledger = renewed(renewed(ledger, 5, "a", 1, 0, TERMS), 6, "b", 11, 0, TERMS)
+    assert rates(ledger) == pytest.approx({"a": 100 / 12, "b": 1100 / 12})
+
+
 def test_the_dead_leave_their_slots_after_their_time_and_the_skew() -> None:
     ledger = renewed(Ledger(), 0, "dead", 12, 12, TERMS)
     assert granted(renewed(ledger, 34.9, "b", 12, 0, TERMS)) == {"dead": 12, "b": 0}
@@ -167,7 +177,13 @@ def test_more_processes_than_slots_take_turns() -> None:
     assert had == set(names)
 
 
-@given(st.lists(st.builds(Lease, st.text(max_size=5), st.integers(0, 99), st.integers(0, 99), st.floats(0, 2e9))))
+@given(
+    st.lists(
+        st.builds(
+            Lease, st.text(max_size=5), st.integers(0, 99), st.integers(0, 99), st.floats(0, 100), st.floats(0, 2e9)
+        )
+    )
+)
 def test_a_state_survives_json(leases: list[Lease]) -> None:
     ledger = Ledger(7, "x", tuple(leases))
     assert Ledger.from_json(ledger.to_json()) == ledger
@@ -180,9 +196,13 @@ def test_what_is_no_ledger_is_refused(body: bytes) -> None:
 
 
 def test_many_holders_look_less_often_but_always_well_before_their_lease_ends() -> None:
-    few, many = (Ledger(1, "", tuple(Lease(str(i), 1, 0, 9e9) for i in range(n))) for n in (3, 400))
+    few, many = (Ledger(1, "", tuple(Lease(str(i), 1, 0, 0.0, 9e9) for i in range(n))) for n in (3, 400))
     assert period_s(few, TERMS) == 5
     assert period_s(many, TERMS) == TERMS.lease_s / 3
+
+
+def rates(ledger: Ledger) -> dict[str, float]:
+    return {lease.holder: lease.per_s for lease in ledger.leases}
 
 
 def granted(ledger: Ledger) -> dict[str, int]:
