@@ -188,4 +188,6 @@ def _cube_notes(cube: CubePlan) -> Iterator[str]:
         if any(dict(scene.properties).get("quakeslide:time_assumed") for scene in phase.scenes):
             yield f"the acquisition dates of the {phase.phase} phase were not recorded and are assumed"
     if cube.radar is not None:
-        yield f"radar: {cube.radar.rule}"
+        yield cube.radar.rule
+    elif cube.radar_why:
+        yield f"without radar layers: {cube.radar_why}"

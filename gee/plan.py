@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from gee.catalog import find_scenes
 from gee.dem import DemChoice, choose_dem, elevation_image
-from gee.errors import CubeError
+from gee.errors import CubeError, NoScenesError
 from gee.grid import grid_for, request_bytes, tiles, tiles_over
 from gee.phases import ImageryChoice, choose_phases
 from gee.sentinel1 import RADAR_LAYERS, RadarPair, find_radar_pair, radar_image
@@ -72,6 +72,8 @@ class CubePlan:
     """The elevation model."""
     radar: RadarPair | None
     """The Sentinel-1 acquisitions behind the radar layers; None without them."""
+    radar_why: str
+    """Why there are no radar layers though they were wanted; empty otherwise."""
     geometry_wkt: str
     """The area of interest, WGS84."""
     code_version: str
@@ -187,6 +189,7 @@ def make_plan(
     code_version: str,
     terrain: Sequence[TerrainName] = DEFAULT_LAYERS,
     radar: RadarPair | None = None,
+    radar_why: str = "",
 ) -> CubePlan:
     """The plan of a cube from what was found for it. Needs `ee` initialised (`open_session`), asks nothing.
 
@@ -214,6 +217,7 @@ def make_plan(
         post=post,
         dem=dem,
         radar=radar,
+        radar_why=radar_why,
         geometry_wkt=geometry.wkt,
         code_version=code_version,
     )
@@ -231,13 +235,15 @@ def plan_cube(
 ) -> CubePlan:
     """Search scenes, cloud masks and an elevation model for an area (WGS84), and plan its cube.
 
-    Raises `NoScenesError` when no collection has scenes in both windows, or no orbit of Sentinel-1 when its layers are
-    wanted; `PermanentError` without an elevation model or for an unknown terrain layer.
+    Radar layers are an extra: where no orbit of Sentinel-1 serves both windows the plan goes without, and says why.
+    Raises `NoScenesError` when no collection has scenes in both windows, `PermanentError` without an elevation model or
+    for an unknown terrain layer.
     """
     terrain = check_layers(session, rules.terrain)
     cloud = rules.maximum_cloud_percent
     found = find_scenes(session, rules.collections, geometry, pre, post, maximum_cloud_percent=cloud)
     pre_scenes, post_scenes = choose_phases(session, found.pre, found.post, rules.imagery, geometry)
+    radar, radar_why = _radar(session, geometry, pre, post) if rules.radar else (None, "")
     return make_plan(
         uri=uri,
         geometry=geometry,
@@ -250,8 +256,16 @@ def plan_cube(
         dem=choose_dem(session, rules.dems, geometry),
         code_version=code_version,
         terrain=terrain,
-        radar=find_radar_pair(session, geometry, pre, post) if rules.radar else None,
+        radar=radar,
+        radar_why=radar_why,
     )
+
+
+def _radar(session: Session, geometry: BaseGeometry, pre: Window, post: Window) -> tuple[RadarPair | None, str]:
+    try:
+        return find_radar_pair(session, geometry, pre, post), ""
+    except NoScenesError as error:
+        return None, str(error)
 
 
 def _layers(terrain: Sequence[TerrainName], colours: Sequence[str], radar: RadarPair | None) -> tuple[Layer, ...]:
@@ -282,6 +296,7 @@ def _to_dict(plan: CubePlan) -> dict[str, Any]:
         "post": [plan.post.start.isoformat(), plan.post.end.isoformat()],
         "dem": plan.dem.to_dict(),
         "radar": plan.radar.to_dict() if plan.radar else None,
+        "radar_why": plan.radar_why,
         "geometry_wkt": plan.geometry_wkt,
         "code_version": plan.code_version,
     }
@@ -310,6 +325,7 @@ def _from_dict(value: Mapping[str, Any]) -> CubePlan:
         post=window(value["post"]),
         dem=DemChoice.from_dict(value["dem"]),
         radar=RadarPair.from_dict(value["radar"]) if value["radar"] else None,
+        radar_why=value["radar_why"],
         geometry_wkt=value["geometry_wkt"],
         code_version=value["code_version"],
     )

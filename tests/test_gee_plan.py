@@ -51,6 +51,10 @@ def write_catalogue(catalogue: CatalogueWriter) -> None:
     west, south, _, _ = AREA.bounds
     west, north = west - STEP / 3, south - 4 * STEP + 60 * STEP  # its outermost column, without slope, is in the area
     catalogue.image(SRTM, {"elevation": height}, Grid("EPSG:4326", (STEP, 0, west, 0, -STEP, north), (60, 60)))
+    for index, day, echo in (("before", -8, -12.0), ("after", 4, -9.0)):
+        bands = {name: np.full((90, 100), echo, np.float32) for name in ("VV", "VH")}
+        orbit = {"instrumentMode": "IW", "orbitProperties_pass": "ASCENDING", "relativeOrbitNumber_start": 68}
+        catalogue.image(f"COPERNICUS/S1_GRD/{index}", bands, SCENE_GRID, EVENT + dt.timedelta(days=day), orbit)
     catalogue.image("ONE/BAND/a", {"B9": np.ones((90, 100), np.uint16)}, SCENE_GRID, EVENT - dt.timedelta(days=3))
     catalogue.image("ONE/BAND/b", {"B9": np.ones((90, 100), np.uint16)}, SCENE_GRID, EVENT + dt.timedelta(days=3))
 
@@ -124,6 +128,30 @@ def test_a_cube_is_the_same_in_whatever_tiles_it_was_pulled(session: Session, tm
     lost = (whole.observed == Observed.NO_TERRAIN).any(axis=0)
     assert np.isnan(whole.layers["slope"][lost]).all()
     assert np.nanmax(whole.layers["slope"]) > 20
+
+
+def test_radar_and_more_of_the_terrain_are_layers_like_the_others(session: Session, tmp_path: Path) -> None:
+    wanted = rules(radar=True, terrain=("elevation", "slope", "aspect", "relief"), tile_px=128)
+    plan = planned(session, tmp_path, rules=wanted)
+    names = [layer.name for layer in plan.layers]
+    assert (names[:4], names[-2:]) == (["elevation", "slope", "aspect", "relief"], ["vv_change", "vh_change"])
+    assert plan.radar is not None
+    assert (plan.radar.relative_orbit, plan.radar_why) == (68, "")
+    assert plan.scene_ids[-3:] == (*plan.radar.scene_ids, SRTM)
+    assert CubePlan.from_json(plan.to_json()) == plan
+    block = read_whole(session, plan)
+    np.testing.assert_allclose(block.layers["vv_change"][20:40, 20:40], 3.0, atol=0.01)
+    assert np.nanmax(block.layers["relief"]) > 50
+
+
+def test_without_an_orbit_that_serves_both_the_plan_goes_without_radar_and_says_why(
+    session: Session, tmp_path: Path
+) -> None:
+    soon = Window(EVENT - dt.timedelta(days=90), EVENT - dt.timedelta(days=9))
+    plan = planned(session, tmp_path, rules=rules(radar=True), pre=soon)
+    assert plan.radar is None
+    assert "orbit" in plan.radar_why
+    assert CubePlan.from_json(plan.to_json()) == plan
 
 
 def test_without_a_scene_after_there_is_no_plan(session: Session, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def plan(uri: str, tile_px: int = 50, area: shapely.Geometry | None = None, dem:
         post=Window(EVENT, EVENT + dt.timedelta(days=60)),
         dem=DemChoice(dem, "elevation", "image", "", (DEM_ZONE,)),
         radar=None,
+        radar_why="",
         geometry_wkt=geometry.wkt,
         code_version="0.1.0",
     )
