@@ -83,6 +83,15 @@ def _pull(url: str, store: str, count: int, tile_px: int) -> int:
     work = [dask.delayed(pull_tile, pure=False)(plan, config, tile) for tile in plan.tiles]
     dask.compute(*work, scheduler="threads", num_workers=CONCURRENT)
     seal_cube(plan)
+    return _peak_bytes()
+
+
+def _peak_bytes() -> int:
+    """The peak resident set of this process. Not `ru_maxrss`: that begins with the peak of the process that forked it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
