@@ -83,6 +83,8 @@ def _projected(wkb: bytes, crs: str) -> BaseGeometry:
 
     projected = shapely.transform(shapely.segmentize(shapely.from_wkb(wkb), _EDGE_DEG), project)
     shapely.prepare(projected)
+    if not projected.is_empty:  # builds its index now: threads will share it
+        shapely.contains_xy(projected, *projected.representative_point().coords[0])
     return projected
 
 
@@ -150,12 +152,10 @@ def geometry_mask(grid: Grid, geometry_wgs84: BaseGeometry) -> npt.NDArray[np.bo
     west, south, east, north = grid.bounds
     if shapely.contains_properly(area, shapely.box(west, south, east, north)):
         return np.ones(grid.shape_yx, dtype=bool)
-    margin = grid.pixel_m  # keeps the cut away from every pixel centre
-    near = shapely.clip_by_rect(area, west - margin, south - margin, east + margin, north + margin)
-    polygons = shapely.MultiPolygon([part for part in shapely.get_parts(near) if part.geom_type == "Polygon"])
+    # The area is not cut to the window first: a new corner would bend an edge by a rounding, and a pixel centre on that
+    # edge would be inside in one tiling and outside in another.
     # Not rasterised by GDAL: rasterio silences a warning while it does, in a way that threads disturb each other.
-    shapely.prepare(polygons)
-    inside: npt.NDArray[np.bool_] = shapely.contains_xy(polygons, *np.meshgrid(*pixel_centres(grid)))
+    inside: npt.NDArray[np.bool_] = shapely.contains_xy(area, *np.meshgrid(*pixel_centres(grid)))
     return inside
 
 

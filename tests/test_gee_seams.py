@@ -18,7 +18,7 @@ import shapely.affinity
 from fakes.catalogue import CatalogueWriter
 from fakes.quakes import BANDS, SmallQuake
 from fakes.servers import HTTP, serve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
@@ -71,6 +71,7 @@ def everything(plan: CubePlan) -> Block:
 
 @pytest.mark.parametrize("before", ["median", pytest.param("medoid", marks=pytest.mark.slow)])
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(corners=[(8, 8), (8, 9), (8, 117)], tile_px=49)  # an edge that runs through pixel centres
 @given(
     corners=st.lists(st.tuples(st.integers(40, 200), st.integers(40, 200)), min_size=3, max_size=6, unique=True),
     tile_px=st.integers(61, 200),
