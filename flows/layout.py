@@ -3,7 +3,7 @@
     <bucket>/events/<event_id>/versions.json                 the only thing that makes a version visible
     <bucket>/events/<event_id>/catalog.json                  STAC catalogue, derived from versions.json
     <bucket>/events/<event_id>/cubes/<plan_hash>.zarr        scenes before and after, for every run that needs them
-    <bucket>/events/<event_id>/runs/<run_key>/work/…         what the finished stages of a run made, until it is visible
+    <bucket>/events/<event_id>/runs/<run_key>/stages/…       what the finished stages of a run made, until it is visible
     <bucket>/events/<event_id>/runs/<run_key>/<digest>/…     its products, written once, never overwritten
 
 A run key names what went in, a digest what came out: two attempts at one run whose bytes differ (a crash, a race, a
@@ -170,7 +170,7 @@ class RunLayout:
 
     def work(self, filename: str) -> str:
         """A file that a stage has finished, for a run that starts again; an empty name gives their prefix."""
-        return f"{self.root}/work/{filename}"
+        return f"{self.root}/stages/{filename}"
 
     def products(self, digest: str) -> ProductLayout:
         """Where the products of one attempt lie; `digest` is `products_digest` of their checksums."""

@@ -157,7 +157,7 @@ def pull_cube(plan: MapPlan, settings: Settings) -> str:
     def told(done: int, total: int, record: TileRecord) -> None:
         progress.report("pull tiles", done, total, f"{record.pulled_bytes / 1e6:.1f} MB")
 
-    # The threads of the cluster inside the process share this session, which ends with them.
+    # The threads of the cluster inside the process share these connections, which end with them.
     with connect(config), dask_client(settings.dask, threads=threads) as client:
         return pulling.pull_cube(
             plan.cube, config, settings.storage.endpoint, budget=Budget(hours) if hours else Budget(),

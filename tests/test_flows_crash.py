@@ -158,10 +158,10 @@ def assets_of(services: dict[str, str]) -> dict[str, list[object]]:
 MOMENTS: dict[str, Callable[[Bucket, dict[str, str]], object]] = {
     "pull": lambda bucket, _: len(bucket.having(".tiles/")) >= 1,
     "map": lambda bucket, _: bucket.having(".manifest.json"),
-    "products": lambda bucket, _: bucket.having("/work/map.json"),
-    "upload": lambda bucket, _: [name for name in bucket.having("/runs/") if "/work/" not in name],
+    "products": lambda bucket, _: bucket.having("/stages/map.json"),
+    "upload": lambda bucket, _: [name for name in bucket.having("/runs/") if "/stages/" not in name],
     "write-back": lambda _, services: asked_of_earth_engine(services, "image:importExternal"),
-    "before publishing": lambda bucket, _: bucket.having("/work/landslides-"),
+    "before publishing": lambda bucket, _: bucket.having("/stages/landslides-"),
     "publish": lambda bucket, _: bucket.versions() is not None,
     "stamp": lambda _, services: asked_of_earth_engine(services, "/observed/", "PATCH"),
 }
@@ -206,7 +206,7 @@ def test_killed_at_any_stage_a_second_run_finishes(
     assert listed is not None
     assert [version["version"] for version in listed["versions"]] == [1]
     assert (watcher.seen[-1], watcher.wrong) == (1, [])
-    assert not bucket.having("/work/"), "what the stages left is cleared away"
+    assert not bucket.having("/stages/"), "what the stages left is cleared away"
     assert assets_of(services) == {name: [1] for name in ("probability", "mask", "observed", "landslides")}
     folder = tmp_path / "products" / EVENT_ID / "v0001"
     assert {product.filename for product in PRODUCTS.values() if product.required} <= {p.name for p in folder.iterdir()}

@@ -42,7 +42,7 @@ def test_everything_of_an_event_lies_below_its_prefix() -> None:
     assert {event.catalog, event.cube("c"), event.run("k").work("x")} == {
         "gs://bucket/events/us1/catalog.json",
         "gs://bucket/events/us1/cubes/c.zarr",
-        "gs://bucket/events/us1/runs/k/work/x",
+        "gs://bucket/events/us1/runs/k/stages/x",
     }
 
 
