@@ -28,6 +28,12 @@ UNBOUNDED = 1_000
 HARDLY_ANY = 0.75
 """Where more than this share is refused, all places may still be taken: too early to say that it is not for load."""
 
+SMALL_CUTS = 2
+"""So often a trial that met hardly anything but refusals lowers the limit to what was in flight: it may be one too high,
+with all places taken for the time of an answer. Then the places themselves have gone:"""
+CUT = 0.7
+"""and each trial takes this part of the limit."""
+
 
 @dataclass
 class Tally:
@@ -82,7 +88,7 @@ class AdaptiveLimit:
         self._limit_before = math.inf
         self._good = math.inf
         self._step = self._patience = 1
-        self._cut_era = self._trial_era = 0
+        self._cut_era = self._trial_era = self._cuts = 0
         self._tolerated = TOLERATED
         self._trial_again_s = -math.inf
         self._trust_s = TRIAL_AGAIN_S
@@ -105,7 +111,7 @@ class AdaptiveLimit:
         elif era >= self._trial_era:
             _added(self._trial, first, refused)
             if first:
-                self._judge(self._trial, now_s)
+                self._judge(self._trial, others, now_s)
 
     def _steady(self, tally: Tally, refused: bool, others: int, now_s: float) -> None:
         bearable = self._tolerated if now_s < self._trial_again_s else TOLERATED
@@ -135,12 +141,13 @@ class AdaptiveLimit:
         self._begin_era()
         self._trial, self._step = Tally(), 1
 
-    def _judge(self, trial: Tally, now_s: float) -> None:
+    def _judge(self, trial: Tally, others: int, now_s: float) -> None:
         before = self._tally.share
         enough = max(math.ceil(2 * CONCLUSIVE / before), self.limit)
         if trial.refused > max(TOLERATED, before / 2) * max(enough, trial.begun):  # whatever the others will say
             if trial.share > HARDLY_ANY and self.limit > 1:  # all places are taken still: lower
-                self._lower(int(self.limit // 2))
+                self._cuts += 1
+                self._lower(min(others, int(self.limit) - 1) if self._cuts <= SMALL_CUTS else int(CUT * self.limit))
                 return
             self._tolerated = 1.0 if trial.share > HARDLY_ANY else min(HARDLY_ANY, 1.5 * before)
             self._trial_again_s, self._trust_s = now_s + self._trust_s, 2.0 * self._trust_s
@@ -151,7 +158,7 @@ class AdaptiveLimit:
             self._begin(self.limit)
 
     def _begin(self, limit: float) -> None:
-        self.limit, self._trial, self._tally = limit, None, Tally()
+        self.limit, self._trial, self._tally, self._cuts = limit, None, Tally(), 0
         self._begin_era()
 
     def _begin_era(self) -> None:

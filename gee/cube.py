@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from gee.errors import CubeError, PermanentError, RequestTooLargeError, Transien
 from gee.grid import geometry_mask
 from gee.layout import CubePlace, first_axis, zarr_skeleton
 from gee.limiter import working
-from gee.pixels import fetch_pixels
+from gee.pixels import Arrays, work_on_pixels
 from gee.plan import CubePlan
 from gee.profile import eecu_seconds
 from gee.records import Manifest, StoredChunk, TileRecord, checked, with_checksum
@@ -86,41 +87,64 @@ def pull_tile(
     connected = connect(session) if isinstance(session, SessionConfig) else session
     window = plan.grid.window(tile)
     profiles: list[str] = []
-    on_profile = profiles.append if profiled else None
+
+    def encoded(pixels: Arrays) -> EncodedTile:
+        names = [layer.name for layer in plan.layers]
+        return encode_tile(plan, assemble(pixels, names, geometry_mask(window, plan.geometry)))
+
     try:
-        pixels = fetch_pixels(connected, plan.expression, window, plan.request_bands, on_profile=on_profile)
+        body = work_on_pixels(
+            connected,
+            plan.expression,
+            window,
+            plan.request_bands,
+            encoded,
+            on_profile=profiles.append if profiled else None,
+        )
     except (TransientError, RequestTooLargeError, PermanentError) as error:
         named = type(error)(f"tile {tile.name} of {plan.uri}: {error}")
         named.status = error.status
         raise named from error
+    return store_tile(plan, tile, body, endpoint, started=started, eecu_s=eecu_seconds(connected, profiles))
+
+
+def write_tile(plan: CubePlan, tile: Tile, arrays: TileArrays, endpoint: str = "") -> TileRecord:
+    """Write a tile's arrays as chunks, then its record."""
+    started = time.perf_counter()
     with working():
-        arrays = assemble(pixels, [layer.name for layer in plan.layers], geometry_mask(window, plan.geometry))
-    return write_tile(plan, tile, arrays, endpoint, started=started, eecu_s=eecu_seconds(connected, profiles))
+        body = encode_tile(plan, arrays)
+    return store_tile(plan, tile, body, endpoint, started=started)
 
 
-def write_tile(
-    plan: CubePlan,
-    tile: Tile,
-    arrays: TileArrays,
-    endpoint: str = "",
-    *,
-    started: float | None = None,
-    eecu_s: float | None = None,
+@dataclass(frozen=True)
+class EncodedTile:
+    """A tile as it is stored."""
+
+    blake3: str
+    """Of its values."""
+    chunks: dict[str, tuple[bytes, bytes]]
+    """Array name -> the parts of its chunk, as `gee.chunks.encode` gives them."""
+
+
+def encode_tile(plan: CubePlan, arrays: TileArrays) -> EncodedTile:
+    """The chunks of a tile's arrays and the hash of their values."""
+    stored = {layout.name: np.ascontiguousarray(arrays[layout.name], layout.stored) for layout in ARRAYS}
+    chunks = {layout.name: encode(stored[layout.name], layout, plan.tile_px) for layout in ARRAYS}
+    return EncodedTile(content_hash(stored), chunks)
+
+
+def store_tile(
+    plan: CubePlan, tile: Tile, body: EncodedTile, endpoint: str = "", *, started: float, eecu_s: float | None = None
 ) -> TileRecord:
-    """Write a tile's arrays as chunks, then its record; `started` (of `time.perf_counter`) is when its pull began."""
-    began = time.perf_counter() if started is None else started
+    """Write a tile's chunks, then its record; `started` (of `time.perf_counter`) is when the work on it began."""
     store, place = open_place(plan.uri, endpoint)
-    with working():
-        stored = {layout.name: np.ascontiguousarray(arrays[layout.name], layout.stored) for layout in ARRAYS}
-        values_hash = content_hash(stored)
-        encoded = {layout.name: encode(stored[layout.name], layout, plan.tile_px) for layout in ARRAYS}
-    store.write_many({place.chunk(layout, tile): encoded[layout.name] for layout in ARRAYS})
+    store.write_many({place.chunk(layout, tile): body.chunks[layout.name] for layout in ARRAYS})
     record = TileRecord(
         name=tile.name,
-        blake3=values_hash,
-        chunks={name: StoredChunk(checksum(parts[-1]), sum(map(len, parts))) for name, parts in encoded.items()},
+        blake3=body.blake3,
+        chunks={name: StoredChunk(checksum(parts[-1]), sum(map(len, parts))) for name, parts in body.chunks.items()},
         pulled_bytes=plan.request_bytes(tile),
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=round(time.perf_counter() - started, 3),
         plan_hash=plan.plan_hash,
         eecu_s=eecu_s,
     )

@@ -33,6 +33,7 @@ _ASSET = re.compile(r'"((?:projects/[^"/]+/assets|[A-Z][A-Za-z0-9_-]*)(?:/[A-Za-
 
 Arrays = dict[str, npt.NDArray[Any]]
 Failure = TypeVar("Failure", bound=GeeError)
+Result = TypeVar("Result")
 
 
 def fetch_pixels(
@@ -44,7 +45,29 @@ def fetch_pixels(
     floor_px: int = FLOOR_PX,
     on_profile: Callable[[str], None] | None = None,
 ) -> Arrays:
-    """The bands of a serialised image expression on `grid`: band name -> array (y, x), of the types given in `bands`.
+    """The bands of an image expression on `grid`: band name -> array (y, x), of the types given in `bands`.
+
+    See `work_on_pixels`, which this is without any work.
+    """
+    return work_on_pixels(
+        session, expression, grid, bands, lambda whole: whole, floor_px=floor_px, on_profile=on_profile
+    )
+
+
+def work_on_pixels(
+    session: Session,
+    expression: dict[str, Any] | str,
+    grid: Grid,
+    bands: Mapping[str, npt.DTypeLike],
+    work: Callable[[Arrays], Result],
+    *,
+    floor_px: int = FLOOR_PX,
+    on_profile: Callable[[str], None] | None = None,
+) -> Result:
+    """What `work` makes of the bands of a serialised image expression on `grid`: band name -> array (y, x).
+
+    The work is done where the last pixels are decoded, under `gee.limiter.working`: of a window that waits for its
+    answer, or for a core, nothing is held but the body.
 
     An expression of which many windows are wanted is best given as JSON text, which saves writing it out again.
     The requests are planned before the first is sent, so that each is within Earth Engine's limits; a window that Earth
@@ -63,7 +86,7 @@ def fetch_pixels(
     asking = expression if isinstance(expression, str) else json.dumps(expression, separators=(",", ":"))
     sides = _sides_of(session)
     subject = (hash(asking), grid.crs, grid.transform[0], grid.transform[4], *types.items())
-    whole = {name: np.empty(grid.shape_yx, dtype) for name, dtype in types.items()}
+    whole: Arrays = {}
     pending = [Tile(0, 0, 0, 0, grid.shape_yx)]
     while pending:
         tile = pending.pop()
@@ -86,8 +109,12 @@ def fetch_pixels(
         except TransientError as error:
             raise _told(error, str(error), window) from error
         with working():
+            whole = whole or {name: np.empty(grid.shape_yx, dtype) for name, dtype in types.items()}
             decode_npy(body, window.shape_yx, types, {name: values[tile.slices_yx] for name, values in whole.items()})
-    return whole
+            del body
+            if not pending:
+                return work(whole)
+    raise AssertionError("a window has at least one part")
 
 
 def parts(
