@@ -33,7 +33,7 @@ class TileRecord:
     name: str
     """The tile."""
     blake3: str
-    """Of its values, whatever they are compressed with."""
+    """Of its chunks as they are stored, one after the other."""
     chunks: Mapping[str, StoredChunk]
     """Array name -> its chunk."""
     pulled_bytes: int
@@ -66,7 +66,7 @@ class Manifest:
 
     @property
     def cube_hash(self) -> str:
-        """Sha256 over the plan and the values of every tile."""
+        """Sha256 over the plan and the hash of every tile."""
         lines = [self.plan_hash, *(f"{record.name} {record.blake3}" for record in self.records)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

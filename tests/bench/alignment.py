@@ -31,7 +31,7 @@ from flows.map_raster import PairScene  # noqa: E402
 from flows.settings import AlignmentSettings  # noqa: E402
 from gee.types import Grid, Observed  # noqa: E402
 from modeling import coregister, simulate  # noqa: E402
-from modeling.bands import assemble, band_set  # noqa: E402
+from modeling.bands import assemble  # noqa: E402
 from modeling.coregister import Shift  # noqa: E402
 from modeling.metrics import Confusion, confusion  # noqa: E402
 from modeling.model import LandslideModel, load_model  # noqa: E402
@@ -100,7 +100,7 @@ def scene_of(case: Case) -> tuple[ArrayScene, BoolArray]:
 def counts(scene: ArrayScene | AlignedScene, truth: BoolArray, valid: BoolArray, model: LandslideModel) -> Confusion:
     """The network's hits and misses on a scene, mapped in one piece, over `valid`."""
     block = scene.read_tile(slice(0, SIDE_PX), slice(0, SIDE_PX))
-    x = torch.from_numpy(assemble(band_set(model.band_set), block.layers))[None]
+    x = torch.from_numpy(assemble(model.bands, block.layers))[None]
     return confusion(model.probability(x)[0].numpy() >= model.threshold, truth, valid)
 
 
