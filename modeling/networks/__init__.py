@@ -12,10 +12,38 @@ import torch
 from torch import nn
 
 from modeling.errors import ModelingError
+from modeling.networks.cgnet import CGNet
+from modeling.networks.deeplabv3 import DeepLabV3
+from modeling.networks.dfpenet import DFPENet
+from modeling.networks.fcn import FCN
+from modeling.networks.lanet import LANet
+from modeling.networks.macu_net import MACUNet
+from modeling.networks.mffenet import MFFENet
 from modeling.networks.msf_litenet import MSFLiteNet
+from modeling.networks.resu_cbnet import ResUCBNet
+from modeling.networks.resu_net import ResUNet
+from modeling.networks.resu_senet import ResUSENet
+from modeling.networks.resu_senet_table import ResUSENetTable
+from modeling.networks.resunet_r50 import ResUNetR50
+from modeling.networks.unetplusplus import UNetPlusPlus
+from modeling.networks.vgg_unet import VGGUNet
 
 _BUILDERS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "msf-litenet": MSFLiteNet,
+    "fcn": FCN,
+    "deeplabv3": DeepLabV3,
+    "vgg-unet": VGGUNet,
+    "resunet-r50": ResUNetR50,
+    "resu-net": ResUNet,
+    "resu-senet": ResUSENet,
+    "resu-senet-table": ResUSENetTable,
+    "resu-cbnet": ResUCBNet,
+    "dfpenet": DFPENet,
+    "mffenet": MFFENet,
+    "cgnet": CGNet,
+    "lanet": LANet,
+    "macu-net": MACUNet,
+    "unetplusplus": UNetPlusPlus,
 }
 
 

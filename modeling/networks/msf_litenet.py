@@ -10,12 +10,12 @@ not depend on the size of the tile that it is computed in; initialisation as in 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 from torch.nn import functional
 
+from modeling.networks.attention import EfficientChannelAttention
+from modeling.networks.layers import PooledNorm
 from modeling.networks.shape import pad_to_multiple
 
 # (kernel, expanded, out, stride, h-swish, ECA) of f1 to f15
@@ -36,30 +36,9 @@ _RESIDUALS = (
     (5, 960, 160, 1, True, True),
     (5, 960, 160, 1, True, True),
 )
-_TAPS = (0, 2, 4, 7, 13, 15)  # f0, f2, f4, f7, f13, f15
-_HALVINGS = 32  # five strides of two
+TAPS = (0, 2, 4, 7, 13, 15)  # f0, f2, f4, f7, f13, f15
+HALVINGS = 32  # five strides of two
 _POOL_BINS = (1, 2, 3, 6)
-
-
-class EfficientChannelAttention(nn.Module):
-    """Scale each channel by a hard sigmoid of a 1-D convolution over the channels' averages (Wang et al. 2020).
-
-    The kernel's width is int((log2 C + 1) / 2), made odd (their equation 12 with gamma 2 and b 1).
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        width = int((math.log2(channels) + 1) / 2)
-        width += 1 - width % 2
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.conv = nn.Conv1d(1, 1, width, padding=width // 2, bias=False)
-        self.gate = nn.Hardsigmoid()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) to the same shape."""
-        averages = self.pool(x).flatten(2).transpose(1, 2)  # (B, 1, C)
-        weights: torch.Tensor = self.gate(self.conv(averages)).transpose(1, 2).unsqueeze(-1)  # (B, C, 1, 1)
-        return x * weights
 
 
 class InvertedResidual(nn.Module):
@@ -95,7 +74,7 @@ class PyramidPooling(nn.Module):
             nn.Sequential(
                 nn.AdaptiveAvgPool2d(bins),
                 nn.Conv2d(channels, part, 1, bias=False),
-                nn.BatchNorm2d(part),
+                PooledNorm(part),
                 nn.ReLU(inplace=True),
             )
             for bins in _POOL_BINS
@@ -156,18 +135,22 @@ class MSFLiteNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shapes in the comments are for a 256 x 256 input."""
         height, width = x.shape[-2:]
-        y = pad_to_multiple(x, _HALVINGS)
+        y = self.features(pad_to_multiple(x, HALVINGS))  # 16@128
+        y = functional.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)  # 16@256
+        logits: torch.Tensor = self.head(y)  # classes@256
+        return logits[..., :height, :width]
+
+    def features(self, y: torch.Tensor) -> torch.Tensor:
+        """What the head sees, (B, 16, y / 2, x / 2), of an input whose sides are multiples of `HALVINGS`."""
         taps = []
         for index, stage in enumerate(self.backbone):
             y = stage(y)
-            if index in _TAPS:
+            if index in TAPS:
                 taps.append(y)  # 16@128, 24@64, 40@32, 80@16, 160@8, 160@8
         y = self.pyramid(taps.pop())  # 160@8
         for fusion in self.fusions:
             y = fusion(y, taps.pop())  # 160@8, 80@16, 40@32, 24@64, 16@128
-        y = functional.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)  # 16@256
-        logits: torch.Tensor = self.head(y)  # classes@256
-        return logits[..., :height, :width]
+        return y
 
 
 def _backbone_conv(
