@@ -1,51 +1,56 @@
-"""Temperature and threshold: chosen on validation data, stored with the weights."""
+"""Temperature and threshold: chosen on validation data, stored with the weights.
+
+Both are found from a `MarginHistogram`, which is as small for a million blocks as for one.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, special
 
 from modeling.errors import DataError
+from modeling.reliability import MarginHistogram, margin_edges, margins, reliability
 
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
-
-_BINS = 1000
+_LOG_RANGE = (-5.0, 5.0)  # of the temperature's logarithm: 1/150 to 150
 
 
-def fit_temperature(margin: FloatArray, truth: BoolArray) -> float:
-    """The T that minimises the mean negative log likelihood of sigmoid(margin / T) (Guo et al. 2017); 1-D arrays.
+def fit_temperature(histogram: MarginHistogram) -> float:
+    """The T that minimises the mean negative log likelihood of sigmoid(margin / T) (Guo et al. 2017).
 
     Raises `DataError` when there is nothing to fit to.
     """
-    if margin.size == 0:
+    if histogram.pixels == 0:
         raise DataError("temperature cannot be fitted: there is no validation pixel")
-    signed = np.where(truth, margin, -margin).astype(np.float64)
+    margin = margins()
+    landslide, background = histogram.landslide / histogram.pixels, histogram.background / histogram.pixels
 
     def loss(log_temperature: float) -> float:
-        return float(-special.log_expit(signed / np.exp(log_temperature)).mean())
+        scaled = margin / np.exp(log_temperature)
+        return float(-(landslide @ special.log_expit(scaled) + background @ special.log_expit(-scaled)))
 
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+    found = optimize.minimize_scalar(loss, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
 
 
-def best_threshold(probability: FloatArray, truth: BoolArray) -> tuple[float, float]:
-    """The threshold in [0, 1] with the highest F1 of `probability >= threshold`, and that F1; 1-D arrays.
+def best_threshold(histogram: MarginHistogram, temperature: float = 1.0) -> tuple[float, float]:
+    """The threshold with the highest F1 of sigmoid(margin / temperature) >= threshold, and that F1.
 
-    Thresholds are multiples of 0.001. Raises `DataError` when no pixel is a landslide.
+    All bin edges of the histogram are tried, so the F1 is that of the pixels themselves. Raises `DataError` when no
+    pixel is a landslide.
     """
-    if not truth.any():
+    landslides = int(histogram.landslide.sum())
+    if landslides == 0:
         raise DataError("a threshold cannot be chosen: no validation pixel is a landslide")
-    bins = np.clip((probability * _BINS).astype(np.int64), 0, _BINS - 1)
-    positives = np.bincount(bins[truth], minlength=_BINS)[::-1].cumsum()[::-1]
-    claimed = np.bincount(bins, minlength=_BINS)[::-1].cumsum()[::-1]
-    f1 = 2 * positives / (claimed + positives[0])
-    best = int(np.argmax(f1))
-    return best / _BINS, float(f1[best])
+    found = histogram.landslide[::-1].cumsum()[::-1]
+    claimed = found + histogram.background[::-1].cumsum()[::-1]
+    f1 = 2 * found / (claimed + landslides)
+    # Of equally good thresholds the one in the middle: it stands farthest from the pixels on either side.
+    best = np.flatnonzero(f1 == f1.max())
+    run = best[: int(np.argmax(np.diff(best, append=best[-1] + 2) > 1)) + 1]
+    chosen = int(run[len(run) // 2])
+    return float(special.expit(margin_edges()[chosen] / temperature)), float(f1[chosen])
 
 
-def calibration_error(probability: FloatArray, truth: BoolArray, bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins (Guo et al. 2017, equation 3); 1-D arrays."""
-    index = np.clip((probability * bins).astype(np.int64), 0, bins - 1)
-    gap = np.bincount(index, weights=probability, minlength=bins) - np.bincount(index, weights=truth, minlength=bins)
-    return float(np.abs(gap).sum() / max(probability.size, 1))
+def calibration_error(histogram: MarginHistogram, temperature: float = 1.0, bins: int = 15) -> float:
+    """Expected calibration error of sigmoid(margin / temperature); see `modeling.reliability`."""
+    return reliability(histogram, temperature, bins).ece

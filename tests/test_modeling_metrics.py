@@ -1,4 +1,4 @@
-"""Scores are the papers' definitions, over accumulated counts, by pixels and by landslides."""
+"""Scores are the papers' definitions, over accumulated counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from modeling.metrics import Confusion, confusion, object_scores
+from modeling.metrics import SCORES, Confusion, confusion, scores_of
 
 
 def drawing(*rows: str) -> npt.NDArray[np.bool_]:
@@ -55,29 +55,44 @@ def test_huge_counts_do_not_overflow() -> None:
     assert Confusion(tp=billion, fp=0, fn=0, tn=billion).scores()["mcc"] == 1
 
 
-def test_landslides_are_found_when_half_of_them_is_covered() -> None:
-    truth = drawing("##..####", "##..####", "........", "#.......")
-    mapped = drawing("##......", "........", "......##", "......##")
-    scores = object_scores(mapped, truth, np.ones_like(truth))
-    assert (scores["true_objects"], scores["found"]) == (3, 1)  # half of the first, none of the others
-    assert (scores["mapped_objects"], scores["right"]) == (2, 1)
-    assert scores["precision"] == 0.5
-    assert scores["recall"] == pytest.approx(1 / 3)
-    assert scores["f1"] == pytest.approx(0.4)
+def test_the_papers_names_of_accuracy_by_hand() -> None:
+    scores = Confusion(tp=6, fp=2, fn=4, tn=88).scores()
+    assert tuple(scores) == SCORES
+    assert scores["pa"] == scores["oa"] == 0.94
+    assert scores["cpa"] == scores["precision"] == 6 / 8
+    assert scores["miou"] == pytest.approx((6 / 12 + 88 / 94) / 2)
 
 
-def test_diagonal_neighbours_are_one_landslide() -> None:
-    assert object_scores(drawing("#.", ".#"), drawing("#.", ".#"), np.ones((2, 2), dtype=bool))["true_objects"] == 1
+HOKKAIDO = {
+    "fcn": (0.874, 0.594, 0.443, 0.652),
+    "deeplabv3": (0.873, 0.584, 0.461, 0.659),
+    "vgg-unet": (0.958, 0.865, 0.767, 0.859),
+    "resunet-r50": (0.960, 0.864, 0.777, 0.865),
+    "msf-litenet": (0.954, 0.836, 0.753, 0.850),
+}
+"""PA, CPA, IoU, mIoU of Dong et al. 2024."""
 
 
-def test_one_blob_over_two_scars_finds_both() -> None:
-    truth, mapped = drawing("##.##"), drawing("#####")
-    scores = object_scores(mapped, truth, np.ones_like(truth))
-    assert (scores["recall"], scores["precision"]) == (1, 1)
+def test_the_published_tables_speak_for_the_definitions_of_cpa_and_miou() -> None:
+    """PA and IoU give TP and FP + FN; CPA then gives the landslides' share, which a test set has only one of."""
+    as_precision, as_recall = [], []
+    for pa, cpa, iou, miou in HOKKAIDO.values():
+        wrong = 1 - pa
+        tp = iou * wrong / (1 - iou)
+        claimed, real = tp / cpa, 2 * tp + wrong - tp / cpa
+        counts = np.array([tp, claimed - tp, real - tp, 1 - tp - wrong])
+        assert scores_of(counts)["cpa"] == pytest.approx(cpa)
+        assert scores_of(counts)["miou"] == pytest.approx(miou, abs=1.5e-3)
+        as_precision.append(real)
+        as_recall.append(claimed)
+    assert np.ptp(as_precision) < 0.002
+    assert np.ptp(as_recall) > 0.02
 
 
-def test_objects_mostly_unseen_or_too_small_are_left_out() -> None:
-    truth = drawing("####", "....", "#...")
-    valid = drawing("#...", "####", "####")
-    assert object_scores(truth, truth, valid)["true_objects"] == 1
-    assert object_scores(truth, truth, valid, min_pixels=2)["true_objects"] == 0
+def test_many_counts_are_scored_at_once() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 50, (7, 3, 4))
+    together = scores_of(counts.astype(np.float64))
+    for index in np.ndindex(7, 3):
+        one = Confusion(*(int(count) for count in counts[index])).scores()
+        assert {name: float(together[name][index]) for name in SCORES} == pytest.approx(one)
