@@ -1,197 +1,109 @@
-"""Augmentation of training patches: what differs between one scene and the next, and between simulated and real ones.
+"""Augmentation of training patches, as a recipe states it: mirrors and turns, scale, colours, other scenes, lost bands.
 
-Works on layers in physical units, before channels such as NDVI are derived from them, so that they stay consistent.
-Everything is drawn from the generator that is passed in.
+Works on layers in physical units, before channels such as NDVI are derived from them. Everything is drawn from the
+generator that is passed in; what a recipe leaves out draws nothing.
 
 Geometry. The stored hillshade is lit from the west (azimuth 270), so it holds the east-west part of the surface's tilt:
 `255 (cos z + sin z sin s cos(270 - aspect))` with z = 45 degrees. Mirroring north-south leaves it true; mirroring
 east-west turns the second term's sign, hence `hillshade -> 510 cos(45) - hillshade`; a quarter turn would need the
-north-south tilt, which it does not hold. So patches with hillshade are only mirrored, and quarter turns are drawn for
-sets without it. The sun of the optical bands comes then from impossible azimuths too, which is meant: colour and
-contrast are to be learnt, not one morning's light.
+north-south tilt, which it does not hold. So patches with hillshade are only mirrored unless a recipe says that it takes
+the hillshade for a picture (`relight` off), as the papers do. The sun of the optical bands comes then from impossible
+azimuths too, which is meant: colour and contrast are to be learnt, not one morning's light.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
-
-IGNORE = 255
-"""Truth code of pixels that do not count."""
+from modeling.augment_picture import drop_bands, recolour, rescale
+from modeling.augment_scene import Scene, change_scene
+from modeling.batches import ByteArray, FloatArray
+from modeling.errors import DataError
 
 _FLAT_HILLSHADE = 255 * math.cos(math.radians(45))
-_VISIBLE = ("blue", "green", "red", "nir")
-# How much of the haze over dark ground each band gets: Rayleigh scattering falls with the fourth power of wavelength,
-# aerosol more slowly; these lie between the two.
-_HAZE = {"blue": 1.0, "green": 0.7, "red": 0.5, "nir": 0.25}
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Sizes of the random changes; each phase (pre, post) of each patch draws its own."""
+class Augmentation(Scene):
+    """What is changed at random in each training patch, and how far: geometry, picture, and those of `Scene`."""
 
-    gain: float = 0.15
-    """Standard deviation of the log gain common to a phase: illumination, calibration, topographic correction."""
-    band_gain: float = 0.06
-    """The same, for each band alone: vegetation state, sensor, atmosphere."""
-    contrast: float = 0.2
-    """Standard deviation of the log contrast about the patch mean."""
-    haze: float = 0.02
-    """Standard deviation of the haze in blue reflectance; other bands get less."""
-    shading: float = 0.1
-    """Standard deviation of a smooth log gain across the patch: thin cloud, uneven illumination."""
-    noise: float = 0.004
-    """Largest standard deviation of white noise in reflectance."""
-    shift_px: float = 0.8
-    """Largest shift of the image before the event against the one after, in pixels."""
-    blur_px: float = 0.5
-    """Largest standard deviation of a Gaussian blur, in pixels."""
-    snow: float = 0.12
-    """Share of phases that get white patches: snow, or cloud that the mask has missed."""
-    gap: float = 0.2
-    """Share of phases in which nothing is known beyond a swath edge, or under clouds."""
-    terrain_noise_deg: float = 1.5
-    """Largest standard deviation of smooth noise on the slope: other surface models."""
+    flips: bool = True
+    """Mirror north-south and east-west, each in half of the patches."""
+    diagonal: bool = True
+    """Mirror at the diagonal in half of the patches; with `flips` that makes all eight orientations."""
+    quarter_turns: bool = False
+    """Turn by 0, 90, 180 or 270 degrees."""
+    relight: bool = True
+    """Keep a hillshade true: relight it when mirrored, and leave out the turns that it cannot follow."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest factor by which a patch is enlarged; what is beyond its edge is unknown."""
+    brightness: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest factor on the image layers of a phase."""
+    saturation: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest factor on how far red, green and blue lie from their grey."""
+    band_dropout: float = 0.0
+    """Share of layers that become unknown; one always stays."""
+
+
+_STILL = Augmentation(
+    gain=0, band_gain=0, contrast=0, haze=0, shading=0, noise=0, shift_px=0, blur_px=0, snow=0, gap=0,
+    terrain_noise_deg=0, flips=False, diagonal=False, relight=False,
+)  # fmt: skip
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "physical": Augmentation(),
+    "none": _STILL,
+    "mirrors": replace(_STILL, flips=True, diagonal=True),
+    "resize-turn-colour": replace(
+        _STILL, flips=True, quarter_turns=True, scale=(0.5, 1.5), brightness=(0.8, 1.2), saturation=(0.8, 1.2)
+    ),
+    "dropout": Augmentation(band_dropout=0.1),
+}
+"""By name: `physical` makes the shipped models, `mirrors` is that of Yang et al. 2024 (horizontal, vertical, diagonal),
+`resize-turn-colour` that of Dong et al. 2024, `dropout` is `physical` with one layer in ten unknown."""
+
+
+def augmentation(name: str) -> Augmentation:
+    """The augmentation called `name`; raises `DataError` naming the ones there are."""
+    try:
+        return AUGMENTATIONS[name]
+    except KeyError:
+        raise DataError(f"unknown augmentation {name!r}: choose one of {', '.join(AUGMENTATIONS)}") from None
 
 
 def augment(
-    layers: dict[str, FloatArray],
-    truth: ByteArray,
-    rng: np.random.Generator,
-    sizes: Augmentation,
-    *,
-    quarter_turns: bool,
+    layers: Mapping[str, FloatArray], truth: ByteArray, rng: np.random.Generator, sizes: Augmentation
 ) -> tuple[dict[str, FloatArray], ByteArray]:
-    """One patch, changed: `layers` (y, x) by name, `truth` (y, x) of 0, 1, `IGNORE`; the patch must be square."""
-    layers, truth = _orient(layers, truth, rng, quarter_turns=quarter_turns)
-    truth = truth.copy()
-    for phase in ("pre", "post"):
-        present = [band for band in _VISIBLE if f"{band}_{phase}" in layers]
-        if not present:
-            continue
-        stack = np.stack([layers[f"{band}_{phase}"] for band in present])
-        # The truth lies on the grid of the image after the event: only the one before may move against it.
-        stack = _resample(stack, rng, sizes.shift_px if phase == "pre" else 0.0, sizes.blur_px)
-        stack = _radiometry(stack, present, rng, sizes)
-        if rng.random() < sizes.snow:
-            hidden = _add_snow(stack, rng)
-            if phase == "post":  # what is white is no landslide, and a landslide that it hides does not count
-                truth[hidden & (truth == 1)] = IGNORE
-        if rng.random() < sizes.gap:
-            unseen = _half_plane(truth.shape, rng) if rng.random() < 0.5 else _holes(truth.shape, rng)
-            stack[:, unseen] = np.nan
-            truth[unseen] = IGNORE
-        layers |= {f"{band}_{phase}": stack[index] for index, band in enumerate(present)}
-    if "slope" in layers:
-        roughness = rng.uniform(0, sizes.terrain_noise_deg)
-        smooth = roughness * smooth_field(truth.shape, rng, cells=24)
-        layers["slope"] = np.clip(layers["slope"] + smooth, 0, 90).astype(np.float32)
-    return layers, truth
-
-
-def smooth_field(shape_yx: tuple[int, ...], rng: np.random.Generator, *, cells: int) -> FloatArray:
-    """Smooth random field (y, x) of mean about 0 and standard deviation about 1, `cells` bumps across."""
-    coarse = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
-    offset = rng.random(2)
-    rows, columns = (np.arange(n, dtype=np.float32) / n * cells + o for n, o in zip(shape_yx, offset, strict=True))
-    first = _interpolate(coarse, rows)
-    second = _interpolate(np.ascontiguousarray(first.T), columns)
-    field: FloatArray = np.float32(1.5) * np.ascontiguousarray(second.T)
-    return field
-
-
-def _interpolate(coarse: FloatArray, at: FloatArray) -> FloatArray:
-    """Rows of `coarse` at fractional positions, smoothstep between them."""
-    lower = at.astype(np.int64)
-    t = at - lower
-    t = (t * t * (3 - 2 * t))[:, None]
-    between: FloatArray = coarse[lower] * (1 - t) + coarse[lower + 1] * t
-    return between
+    """One patch, changed: `layers` (y, x) by name, `truth` (y, x) of 0, 1, 255; the patch must be square."""
+    changed, truth = _orient(layers, truth, rng, sizes)
+    if sizes.scale != (1.0, 1.0):
+        changed, truth = rescale(changed, truth, rng, sizes.scale)
+    changed = change_scene(changed, truth, rng, sizes)
+    changed = recolour(changed, rng, sizes.brightness, sizes.saturation)
+    return drop_bands(changed, rng, sizes.band_dropout), truth
 
 
 def _orient(
-    layers: dict[str, FloatArray], truth: ByteArray, rng: np.random.Generator, *, quarter_turns: bool
+    layers: Mapping[str, FloatArray], truth: ByteArray, rng: np.random.Generator, sizes: Augmentation
 ) -> tuple[dict[str, FloatArray], ByteArray]:
+    """Mirror and turn; the returned arrays are new."""
     north_south, east_west, turn = rng.random(3) < 0.5
-    turn = turn and quarter_turns
+    bound = sizes.relight and "hillshade" in layers
+    north_south, east_west = north_south and sizes.flips, east_west and sizes.flips
+    turn = turn and sizes.diagonal and not bound
+    quarters = int(rng.integers(4)) if sizes.quarter_turns and not bound else 0
 
     def moved(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         array = array[::-1] if north_south else array
         array = array[:, ::-1] if east_west else array
-        return array.T if turn else array
+        return np.rot90(array.T if turn else array, quarters)
 
-    out = {name: np.ascontiguousarray(moved(array)).astype(np.float32) for name, array in layers.items()}
-    if east_west and "hillshade" in out:
+    out = {name: np.array(moved(array), dtype=np.float32, order="C") for name, array in layers.items()}
+    if east_west and bound:
         out["hillshade"] = np.clip(2 * _FLAT_HILLSHADE - out["hillshade"], 0, 255).astype(np.float32)
-    return out, np.ascontiguousarray(moved(truth)).astype(np.uint8)
-
-
-def _resample(stack: FloatArray, rng: np.random.Generator, shift_px: float, blur_px: float) -> FloatArray:
-    """Shift by a part of a pixel and blur, as two images of two orbits differ."""
-    shift = rng.uniform(-shift_px, shift_px, 2)
-    sigma = rng.uniform(0, blur_px)
-    kernels = []
-    for offset in shift:
-        at = np.arange(-3, 4) - offset
-        width = math.hypot(sigma, 0.35)
-        kernel = np.exp(-0.5 * (at / width) ** 2)
-        kernels.append((kernel / kernel.sum()).astype(np.float32))
-
-    def filtered(array: FloatArray) -> FloatArray:
-        rows = ndimage.correlate1d(array, kernels[0], axis=1, mode="nearest")
-        both: FloatArray = ndimage.correlate1d(rows, kernels[1], axis=2, mode="nearest")
-        return both
-
-    known = np.isfinite(stack)
-    if known.all():
-        return filtered(stack)
-    # Unknown pixels stay unknown and lend nothing to their neighbours.
-    weight = filtered(known.astype(np.float32))
-    mixed = filtered(np.where(known, stack, np.float32(0)))
-    return np.where(known, mixed / np.maximum(weight, np.float32(1e-3)), np.float32(np.nan))
-
-
-def _radiometry(stack: FloatArray, present: list[str], rng: np.random.Generator, sizes: Augmentation) -> FloatArray:
-    """Gain, contrast, haze, shading and noise of one phase; reflectance stays at or above 0."""
-    count = len(present)
-    gain = np.exp(rng.normal(0, sizes.gain) + rng.normal(0, sizes.band_gain, count))
-    contrast = np.exp(rng.normal(0, sizes.contrast))
-    haze = rng.normal(0, sizes.haze) * np.array([_HAZE[band] for band in present])
-    known = np.isfinite(stack)
-    mean = np.where(known, stack, 0).sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)
-    scale = (gain * contrast).astype(np.float32)[:, None, None]
-    offset = (gain * mean * (1 - contrast) + haze).astype(np.float32)[:, None, None]
-    out = stack * scale + offset
-    size = stack.shape[1:]
-    out *= np.exp(rng.uniform(0, sizes.shading) * smooth_field(size, rng, cells=3))
-    out += rng.uniform(0, sizes.noise) * rng.standard_normal(out.shape, dtype=np.float32)
-    possible: FloatArray = np.maximum(out, 0.0).astype(np.float32)
-    return possible
-
-
-def _add_snow(stack: FloatArray, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """White smooth-edged patches in all bands, in place; returns where they hide the ground."""
-    shape = stack.shape[1:]
-    field = smooth_field(shape, rng, cells=int(rng.integers(6, 40)))
-    cover = np.clip((field - rng.uniform(0.8, 2.0)) * 2 + 0.5, 0, 1)
-    bright = rng.uniform(0.25, 0.8) * (1 + 0.1 * smooth_field(shape, rng, cells=30))
-    stack += cover * (bright - stack)
-    return np.asarray(cover > 0.3)
-
-
-def _holes(shape_yx: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    field = smooth_field(shape_yx, rng, cells=int(rng.integers(2, 12)))
-    return np.asarray(field < np.quantile(field, rng.uniform(0.05, 0.7)))
-
-
-def _half_plane(shape_yx: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    y, x = (np.arange(n) / n - 0.5 for n in shape_yx)
-    angle, distance = rng.uniform(0, 2 * math.pi), rng.uniform(0.0, 0.45)
-    return np.asarray(y[:, None] * math.sin(angle) + x[None, :] * math.cos(angle) > distance)
+    return out, np.array(moved(truth), dtype=np.uint8, order="C")

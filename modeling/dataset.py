@@ -8,27 +8,44 @@ there. Training and validation never share a region.
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from modeling import bands
-from modeling.augment import IGNORE, Augmentation, augment
+from modeling.augment import Augmentation, augment
+from modeling.batches import IGNORE, Batch, Block, ByteArray, FloatArray
 from modeling.errors import DataError
+from modeling.raster import Transform
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
 STORED_LAYERS = tuple(dict.fromkeys(name for band_set in bands.BAND_SETS.values() for name in band_set.requires))
 """The layers that any band set needs, in the order in which regions store them."""
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where a region lies."""
+
+    crs: str
+    """`EPSG:…` or WKT, in metres."""
+    transform: Transform
+    """Pixel corner to CRS: a, b, c, d, e, f."""
+
+    @property
+    def pixel_m2(self) -> float:
+        """Area of a pixel."""
+        return abs(self.transform[0] * self.transform[4])
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ class StoredRegion:
     """(y, x): 0, 1, or 255 where a pixel does not count."""
     centres_yx: npt.NDArray[np.int64] = field(repr=False)
     """One row a landslide: a pixel inside it."""
+    georeference: Georeference | None = None
+    """Where it lies; None where nobody has said."""
 
     @property
     def shape_yx(self) -> tuple[int, int]:
@@ -62,7 +81,14 @@ class StoredRegion:
 
 
 def store_region(
-    cache: Path, domain: str, seed: int, *, layers: Mapping[str, FloatArray], truth: BoolArray, valid: BoolArray
+    cache: Path,
+    domain: str,
+    seed: int,
+    *,
+    layers: Mapping[str, FloatArray],
+    truth: BoolArray,
+    valid: BoolArray,
+    georeference: Georeference | None = None,
 ) -> Path:
     """Write one region into the cache, complete or not at all; returns its folder."""
     if missing := [name for name in STORED_LAYERS if name not in layers]:
@@ -73,7 +99,9 @@ def store_region(
     stack = np.stack([np.where(valid, layers[name], np.nan) for name in STORED_LAYERS]).astype(np.float16)
     np.save(folder / "layers.npy", stack, allow_pickle=False)
     np.save(folder / "truth.npy", np.where(valid, truth, IGNORE).astype(np.uint8), allow_pickle=False)
-    about = {"domain": domain, "seed": seed, "layers": list(STORED_LAYERS)}
+    about: dict[str, Any] = {"domain": domain, "seed": seed, "layers": list(STORED_LAYERS)}
+    if georeference is not None:
+        about |= {"crs": georeference.crs, "transform": list(georeference.transform)}
     (folder / "region.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
     return folder
 
@@ -86,11 +114,16 @@ def open_region(folder: Path) -> StoredRegion:
         truth = np.load(folder / "truth.npy", mmap_mode="r", allow_pickle=False)
         names = tuple(str(name) for name in about["layers"])
         domain, seed = str(about["domain"]), int(about["seed"])
+        georeference = None
+        if "crs" in about:
+            a, b, c, d, e, f = (float(value) for value in about["transform"])
+            georeference = Georeference(str(about["crs"]), (a, b, c, d, e, f))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} is not a complete stored region: {error}") from error
     if stack.shape != (len(names), *truth.shape):
         raise DataError(f"{folder}: layers have shape {stack.shape}, truth has {truth.shape}")
-    return StoredRegion(folder.name, domain, seed, names, stack, truth, _centres(np.asarray(truth) == 1))
+    centres = _centres(np.asarray(truth) == 1)
+    return StoredRegion(folder.name, domain, seed, names, stack, truth, centres, georeference)
 
 
 class PatchSampler:
@@ -115,7 +148,7 @@ class PatchSampler:
         self.band_set = band_set
         self.patch_px, self.batch, self.seed, self.sizes = patch_px, batch, seed, sizes
 
-    def draw(self, number: int) -> tuple[FloatArray, ByteArray]:
+    def draw(self, number: int) -> Batch:
         """Batch `number`: channels (batch, channel, y, x) in physical units, and truth (batch, y, x) of 0, 1, 255."""
         rng = np.random.default_rng((self.seed, number))
         patches = [self._patch(rng, around_landslide=index % 2 == 0) for index in range(self.batch)]
@@ -132,11 +165,29 @@ class PatchSampler:
             corner = rng.integers(0, (rows - self.patch_px + 1, columns - self.patch_px + 1))
         top, left = (int(v) for v in np.clip(corner, 0, (rows - self.patch_px, columns - self.patch_px)))
         window = slice(top, top + self.patch_px), slice(left, left + self.patch_px)
-        turnable = "hillshade" not in self.band_set.requires
         everything = region.layers(window)
         wanted = {name: everything[name] for name in self.band_set.requires}
-        layers, truth = augment(wanted, region.truth[window], rng, self.sizes, quarter_turns=turnable)
+        layers, truth = augment(wanted, region.truth[window], rng, self.sizes)
         return bands.assemble(self.band_set, layers), truth
+
+
+@dataclass(frozen=True)
+class RegionBlocks:
+    """Whole regions as `Blocks`, for validation and test."""
+
+    regions: Sequence[StoredRegion]
+    """In the order in which a pass gives them."""
+    band_set: bands.BandSet
+    """The channels of a block."""
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def __iter__(self) -> Iterator[Block]:
+        for region in self.regions:
+            channels = bands.assemble(self.band_set, region.layers())
+            area = math.nan if region.georeference is None else region.georeference.pixel_m2
+            yield Block(channels, np.asarray(region.truth), region.name, region.domain, area)
 
 
 def channel_sample(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from modeling.errors import DataError, WeightsError
 
 METHODS = ("min-max", "percentile", "standardise")
 _SMALLEST_SCALE = 1e-6
+_DROPPED_BITS = 14
+
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -71,28 +75,102 @@ class Normalisation:
         return made
 
 
-def fit(method: str, values: npt.NDArray[np.float32]) -> Normalisation:
-    """Fit to training `values`, (channel, n) in physical units, NaN ignored.
+def fit(method: str, values: FloatArray) -> Normalisation:
+    """Fit to training `values`, (channel, n) in physical units, at once; as `fit_stream`."""
+    return fit_stream(method, [values])
+
+
+def fit_stream(method: str, parts: Iterable[FloatArray]) -> Normalisation:
+    """Fit to training values that come in `parts`, (channel, n) each in physical units, values that are not finite ignored.
 
     `min-max` maps the extremes to 0 and 1 (Yang et al. 2024), `percentile` the 2nd and 98th percentile,
-    `standardise` to mean 0 and standard deviation 1. Raises `DataError` for an unknown method or an empty channel.
+    `standardise` to mean 0 and standard deviation 1. One pass; what is kept does not grow with the values (2 MB a channel
+    for `percentile`, whose tails are right to 0.2 % of their value). Raises `DataError` for an unknown method, no
+    part, an empty channel or parts of different channels.
     """
     if method not in METHODS:
         raise DataError(f"unknown normalisation {method!r}: choose one of {', '.join(METHODS)}")
-    known = [channel[np.isfinite(channel)].astype(np.float64) for channel in values]
-    if empty := [index for index, channel in enumerate(known) if channel.size == 0]:
+    channels: list[_Channel] = []
+    for part in parts:
+        channels = channels or [_Channel.empty(counted=method == "percentile") for _ in part]
+        if len(part) != len(channels):
+            raise DataError(f"normalisation: a part has {len(part)} channels, the ones before it {len(channels)}")
+        channels = [channel.with_values(values) for channel, values in zip(channels, part, strict=True)]
+    if empty := [index for index, channel in enumerate(channels) if channel.count == 0]:
         raise DataError(f"normalisation cannot be fitted: channels {empty} have no finite training value")
-    mean = np.array([channel.mean() for channel in known])
+    if not channels:
+        raise DataError("normalisation cannot be fitted: there is no training data")
+    mean = np.array([channel.mean for channel in channels])
     if method == "standardise":
-        offset, scale, clip = mean, np.array([channel.std() for channel in known]), (-6.0, 6.0)
+        deviation = np.sqrt([channel.squares / channel.count for channel in channels])
+        offset, scale, clip = mean, deviation, (-6.0, 6.0)
     else:
-        tails = (0.0, 100.0) if method == "min-max" else (2.0, 98.0)
-        low, high = np.array([np.percentile(channel, tails) for channel in known]).T
+        shares = (0.02, 0.98) if method == "percentile" else (0.0, 1.0)
+        low, high = (np.array([channel.quantile(share) for channel in channels]) for share in shares)
         offset, scale, clip = low, high - low, (-0.5, 1.5)
     scale = np.maximum(scale, _SMALLEST_SCALE)
     return Normalisation(
         method=method, offset=_floats(offset), scale=_floats(scale), fill=_floats((mean - offset) / scale), clip=clip
     )
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """What is known of one channel's values so far."""
+
+    count: int
+    mean: float
+    squares: float
+    """Sum of the squared distances from the mean."""
+    low: float
+    high: float
+    bins: npt.NDArray[np.int64] | None
+    """How many values lie in each of 2^18 intervals, which are finer where float32 is."""
+
+    @classmethod
+    def empty(cls, *, counted: bool) -> _Channel:
+        bins = np.zeros(1 << (32 - _DROPPED_BITS), np.int64) if counted else None
+        return cls(0, 0.0, 0.0, math.inf, -math.inf, bins)
+
+    def with_values(self, values: FloatArray) -> _Channel:
+        """With `values` taken in (Chan, Golub and LeVeque 1983 for the mean and the squares)."""
+        known = values[np.isfinite(values)]
+        if known.size == 0:
+            return self
+        exact = known.astype(np.float64)
+        mean, both = float(exact.mean()), self.count + known.size
+        apart = mean - self.mean
+        squares = self.squares + float(((exact - mean) ** 2).sum()) + apart**2 * self.count * known.size / both
+        bins = self.bins
+        if bins is not None:
+            bins = bins + np.bincount(_in_order(known) >> _DROPPED_BITS, minlength=len(bins))
+        return _Channel(
+            both, self.mean + apart * known.size / both, squares, min(self.low, float(exact.min())),
+            max(self.high, float(exact.max())), bins,
+        )  # fmt: skip
+
+    def quantile(self, share: float) -> float:
+        """The value that `share` of the values lie below, interpolated within an interval."""
+        if self.bins is None or share in (0.0, 1.0):
+            return self.high if share else self.low
+        rank, reached = share * (self.count - 1), np.cumsum(self.bins)
+        found = int(np.searchsorted(reached, rank, side="right"))
+        inside = float((rank - (reached[found] - self.bins[found]) + 0.5) / self.bins[found])
+        edges = _out_of_order(np.array([found << _DROPPED_BITS, ((found + 1) << _DROPPED_BITS) - 1], np.uint64))
+        value = float(edges[0]) + min(inside, 1.0) * (float(edges[1]) - float(edges[0]))
+        return min(max(value, self.low), self.high)
+
+
+def _in_order(values: FloatArray) -> npt.NDArray[np.uint32]:
+    """Whole numbers in the order of the values: the bits of a float32 are, but for its sign."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(0x8000_0000))
+
+
+def _out_of_order(numbers: npt.NDArray[np.uint64]) -> FloatArray:
+    """The inverse of `_in_order`."""
+    bits = numbers.astype(np.uint32)
+    return np.where(bits >> 31, bits & np.uint32(0x7FFF_FFFF), ~bits).astype(np.uint32).view(np.float32)
 
 
 def _floats(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
