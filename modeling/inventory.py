@@ -1,35 +1,28 @@
-"""From probability to polygons: the landslide inventory, its one schema, how it is measured and written.
+"""From probability to polygons: the landslide inventory, its one schema, and how it is measured.
 
 Bodies are connected over pixel edges, not corners (4-connected): then every body is one simple, valid polygon with
 exactly the area of its pixels, and two slides that only touch at a corner, where no debris of a pixel's width could
-pass, stay two. All statistics come from one pass over the pixels of landslides only, so that the cost follows their
-number.
+pass, stay two. Polygons and statistics come window by window from the pixels of landslides only (`modeling.vectorise`).
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyogrio
-import pyogrio.errors
-import rasterio.features
 import shapely
 from affine import Affine
 from pyproj import CRS
-from scipy import ndimage
 
 from modeling.errors import InventoryError
-from modeling.zonal import Bodies
+from modeling.vectorise import Vectoriser
 
+SlicesYX = tuple[slice, slice]
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -75,17 +68,99 @@ SCHEMA: Mapping[str, Column] = {
 """The columns of an inventory, in order."""
 
 _CLEAR = 1
-
-LAYER = "landslides"
-"""Name of the layer inside the GeoPackage."""
-
-_WRITE_ERRORS = (OSError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pa.ArrowException)
+_ROWS_PX = 512
 
 
 def empty_inventory(crs: str) -> gpd.GeoDataFrame:
     """An inventory without a landslide and with every column: what a map that found nothing publishes."""
     columns = {name: pd.Series([], dtype=kind.dtype) for name, kind in SCHEMA.items() if name != "geometry"}
     return validate_inventory(gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries([], crs=crs), crs=crs))
+
+
+class InventoryMaker:
+    """Makes an inventory of a map that comes window by window: `add` each, then `finish`.
+
+    Windows come from left to right and from top to bottom, in rows of one height each, and cover the map; memory follows
+    the landslides and the width of a row, not the map.
+    """
+
+    def __init__(
+        self,
+        shape_yx: tuple[int, int],
+        *,
+        threshold: float,
+        transform: Affine | tuple[float, float, float, float, float, float],
+        crs: str,
+        minimum_area_m2: float,
+    ) -> None:
+        """Landslides are where the probability is at least `threshold`, of `minimum_area_m2` and more; `crs` is projected
+        and `transform` north-up."""
+        grid = Affine(*tuple(transform)[:6])
+        self._threshold, self._crs, self._pixel_m2 = threshold, crs, abs(grid.a * grid.e)
+        self._bodies = Vectoriser(shape_yx, grid, minimum_px=minimum_area_m2 / self._pixel_m2)
+
+    def add(
+        self,
+        where: SlicesYX,
+        probability: FloatArray,
+        *,
+        slope_deg: FloatArray,
+        elevation_m: FloatArray,
+        pre_date_days: IntArray,
+        post_date_days: IntArray,
+        observed: IntArray,
+    ) -> None:
+        """Take a window; all arrays are (y, x).
+
+        `probability` is NaN where not observed, `slope_deg` and `elevation_m` where unknown; dates are days since
+        1970-01-01, negative for none; `observed` is 1 where both phases saw the ground. Raises `InventoryError` when
+        shapes differ or a window does not follow the one before it.
+        """
+        self._bodies.add(
+            where,
+            # NaN compares as false: unobserved ground is never a landslide.
+            probability >= self._threshold,
+            quantities={"probability": probability, "slope_deg": slope_deg, "elevation_m": elevation_m},
+            codes={"pre_date_days": pre_date_days, "post_date_days": post_date_days},
+            seen=observed == _CLEAR,
+        )
+
+    def finish(self, *, event_id: str, version: str, model: str) -> gpd.GeoDataFrame:
+        """The inventory, with the columns of `SCHEMA`; `model` is the hash of the weights. Raises `InventoryError` when
+        windows are missing or the CRS is not projected."""
+        found = self._bodies.finish()
+        if not len(found.polygons):
+            return empty_inventory(self._crs)
+        bodies, polygons = found.attributes, found.polygons
+        area, length = bodies.pixels * self._pixel_m2, _longer_side(polygons)
+        centroids = gpd.GeoSeries(shapely.centroid(polygons), crs=self._crs).to_crs("EPSG:4326")
+        probability, elevation = bodies.moments["probability"], bodies.moments["elevation_m"]
+        frame = gpd.GeoDataFrame(
+            {
+                "landslide_id": np.arange(1, len(polygons) + 1, dtype=np.int32),
+                "event_id": event_id,
+                "version": version,
+                "area_m2": area,
+                "perimeter_m": shapely.length(polygons),
+                "length_m": length,
+                "width_m": area / length,
+                "centroid_lon": centroids.x.to_numpy(),
+                "centroid_lat": centroids.y.to_numpy(),
+                "slope_mean_deg": bodies.moments["slope_deg"].mean,
+                "elevation_min_m": elevation.min,
+                "elevation_max_m": elevation.max,
+                "elevation_range_m": elevation.max - elevation.min,
+                "probability_mean": probability.mean,
+                "probability_max": probability.max,
+                "observed_pre": _iso_dates(bodies.votes["pre_date_days"].most_common),
+                "observed_post": _iso_dates(bodies.votes["post_date_days"].most_common),
+                "touches_unobserved": bodies.cut,
+                "model": model,
+            },
+            geometry=polygons,
+            crs=self._crs,
+        )
+        return validate_inventory(frame[list(SCHEMA)].astype({"event_id": "str", "version": "str", "model": "str"}))
 
 
 def vectorise(
@@ -104,13 +179,7 @@ def vectorise(
     model: str,
     minimum_area_m2: float,
 ) -> gpd.GeoDataFrame:
-    """Polygons of the pixels whose probability is at least `threshold`, with the columns of `SCHEMA`.
-
-    All arrays are (y, x) on one north-up grid in a projected `crs` (metres); they may be memory-mapped. `probability`
-    is NaN where not observed, `slope_deg` and `elevation_m` where unknown; dates are days since 1970-01-01, negative
-    for none; `observed` is 1 where both phases saw the ground. `model` is the hash of the weights. Bodies smaller
-    than `minimum_area_m2` are dropped. Raises `InventoryError` when shapes differ or the CRS is not projected.
-    """
+    """The inventory of a whole map; all arrays are (y, x), and may be memory-mapped. See `InventoryMaker`."""
     rasters = {
         "slope_deg": slope_deg, "elevation_m": elevation_m, "pre_date_days": pre_date_days,
         "post_date_days": post_date_days, "observed": observed,
@@ -118,42 +187,17 @@ def vectorise(
     for name, raster in rasters.items():
         if raster.shape != probability.shape:
             raise InventoryError(f"{name} has shape {raster.shape}, the probability {probability.shape}")
-    grid = Affine(*tuple(transform)[:6])
-    labels = _label(probability, threshold, minimum_area_m2 / abs(grid.a * grid.e))
-    body = Bodies.of(labels)
-    if body.count == 0:
-        return empty_inventory(crs)
-    polygons = _polygons(labels, grid, body.count)
-    area = body.pixels() * abs(grid.a * grid.e)
-    length = _longer_side(polygons)
-    centroids = gpd.GeoSeries(shapely.centroid(polygons), crs=crs).to_crs("EPSG:4326")
-    lowest, highest = body.range(elevation_m)
-    frame = gpd.GeoDataFrame(
-        {
-            "landslide_id": np.arange(1, body.count + 1, dtype=np.int32),
-            "event_id": event_id,
-            "version": version,
-            "area_m2": area,
-            "perimeter_m": shapely.length(polygons),
-            "length_m": length,
-            "width_m": area / length,
-            "centroid_lon": centroids.x.to_numpy(),
-            "centroid_lat": centroids.y.to_numpy(),
-            "slope_mean_deg": body.mean(slope_deg),
-            "elevation_min_m": lowest,
-            "elevation_max_m": highest,
-            "elevation_range_m": highest - lowest,
-            "probability_mean": body.mean(probability),
-            "probability_max": body.range(probability)[1],
-            "observed_pre": _iso_dates(body.most_common(pre_date_days)),
-            "observed_post": _iso_dates(body.most_common(post_date_days)),
-            "touches_unobserved": body.any_neighbour_differs(observed, _CLEAR),
-            "model": model,
-        },
-        geometry=polygons,
-        crs=crs,
+    height, width = probability.shape
+    maker = InventoryMaker(
+        (height, width), threshold=threshold, transform=transform, crs=crs, minimum_area_m2=minimum_area_m2
     )
-    return validate_inventory(frame[list(SCHEMA)].astype({"event_id": "str", "version": "str", "model": "str"}))
+    for top in range(0, height, _ROWS_PX):
+        where = slice(top, min(top + _ROWS_PX, height)), slice(0, width)
+        maker.add(
+            where, probability[where], slope_deg=slope_deg[where], elevation_m=elevation_m[where],
+            pre_date_days=pre_date_days[where], post_date_days=post_date_days[where], observed=observed[where],
+        )  # fmt: skip
+    return maker.finish(event_id=event_id, version=version, model=model)
 
 
 def validate_inventory(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -184,30 +228,6 @@ def _check_dtype(name: str, column: pd.Series[Any], dtype: str) -> None:
         raise InventoryError(f"column {name} of an inventory is {dtype}, not {column.dtype}")
 
 
-def _label(probability: FloatArray, threshold: float, minimum_px: float) -> npt.NDArray[np.int32]:
-    """Number the bodies of at least `minimum_px` pixels from 1, the largest (of equals the northernmost) first."""
-    # NaN compares as false: unobserved ground is never a landslide.
-    labels: npt.NDArray[np.int32]
-    labels, count = ndimage.label(probability >= threshold, output=np.int32)
-    pixels = np.flatnonzero(labels)
-    flat = labels.reshape(-1)
-    sizes = np.bincount(flat[pixels], minlength=count + 1)
-    order = np.argsort(-sizes[1:], kind="stable") + 1
-    kept = order[sizes[order] >= max(minimum_px, 1)]
-    renumbered = np.zeros(count + 1, np.int32)
-    renumbered[kept] = np.arange(1, len(kept) + 1, dtype=np.int32)
-    flat[pixels] = renumbered[flat[pixels]]
-    return labels
-
-
-def _polygons(labels: npt.NDArray[np.int32], transform: Affine, count: int) -> npt.NDArray[np.object_]:
-    """The outline of every body along its pixel edges, holes included: index i holds label i + 1."""
-    polygons = np.empty(count, object)
-    for outline, label in rasterio.features.shapes(labels, mask=labels > 0, connectivity=4, transform=transform):
-        polygons[int(label) - 1] = shapely.geometry.shape(outline)
-    return polygons
-
-
 def _longer_side(polygons: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
     """Longer side of each polygon's minimum rotated rectangle."""
     corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(polygons)).reshape(len(polygons), 5, 2)
@@ -220,70 +240,3 @@ def _iso_dates(days: IntArray) -> pd.Series[Any]:
     """Days since 1970-01-01 as ISO dates, null where negative."""
     dates = np.datetime_as_string(days.astype("datetime64[D]"))
     return pd.Series(dates, dtype="str").where(days >= 0)
-
-
-def write_inventory(frame: gpd.GeoDataFrame, folder: Path | str, stem: str) -> dict[str, Path]:
-    """Write `folder/stem.gpkg`, `.parquet` and `.geojson`; returns `{"gpkg": path, "parquet": path, "geojson": path}`.
-
-    GeoPackage and GeoParquet are in the inventory's own CRS. GeoJSON follows RFC 7946: WGS84, exterior rings
-    counterclockwise, cut at the antimeridian, 7 decimals (a centimetre). Files are written beside the target, read
-    back, and renamed all at the end. Raises `InventoryError` when `frame` is no inventory or a file cannot be
-    written; then older files stay.
-    """
-    validate_inventory(frame)
-    home = Path(folder)
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home, prefix=f".{stem}-", ignore_cleanup_errors=True) as beside:
-            made = {kind: Path(beside) / f"{stem}.{kind}" for kind in _WRITERS}
-            for kind, path in made.items():
-                _WRITERS[kind](frame, path)
-                _check(kind, path, frame)
-            return {kind: _publish(path, home / path.name) for kind, path in made.items()}
-    except _WRITE_ERRORS as error:
-        raise InventoryError(f"the inventory cannot be written to {home / stem}.*: {error}") from error
-
-
-def _publish(made: Path, target: Path) -> Path:
-    return made.replace(target)
-
-
-def _write_gpkg(frame: gpd.GeoDataFrame, path: Path) -> None:
-    # The geometry type is stated because an empty frame cannot tell it.
-    pyogrio.write_dataframe(frame, path, driver="GPKG", layer=LAYER, geometry_type="Polygon")
-
-
-def _write_parquet(frame: gpd.GeoDataFrame, path: Path) -> None:
-    frame.to_parquet(path, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
-
-
-def _write_geojson(frame: gpd.GeoDataFrame, path: Path) -> None:
-    pyogrio.write_dataframe(frame, path, driver="GeoJSON", RFC7946="YES", COORDINATE_PRECISION=7)
-
-
-_WRITERS: Mapping[str, Callable[[gpd.GeoDataFrame, Path], None]] = {
-    "gpkg": _write_gpkg,
-    "parquet": _write_parquet,
-    "geojson": _write_geojson,
-}
-
-
-def _check(kind: str, path: Path, frame: gpd.GeoDataFrame) -> None:
-    """Read the file's own account of itself: a full disk can leave one that opens and lacks something."""
-    if kind == "parquet":
-        read = gpd.read_parquet(path, columns=["landslide_id", "geometry"])
-        rows, crs = len(read), read.crs
-    else:
-        info = pyogrio.read_info(path, force_feature_count=True)
-        rows, crs = info["features"], info["crs"]
-        # The spatial index comes last: SQLite can lose it to a full disk and report success.
-        if kind == "gpkg" and not info["capabilities"]["fast_spatial_filter"]:
-            raise InventoryError(
-                f"{path.name} cannot be written in full, its spatial index is not there: is the disk full?"
-            )
-    expected = CRS("EPSG:4326") if kind == "geojson" else CRS(frame.crs)
-    if rows != len(frame) or crs is None or not CRS(crs).equals(expected, ignore_axis_order=True):
-        raise InventoryError(
-            f"{path.name} cannot be written in full, it has {rows} rows in {crs}, not {len(frame)} in {expected}: "
-            "is the disk full?"
-        )

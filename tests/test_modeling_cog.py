@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import resource
 import shutil
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil, log2
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from rio_cogeo.cogeo import cog_validate
 
+from modeling import cog, tiff
 from modeling.cog import Category, CogProfile, CogWriter, class_profile, mask_profile, probability_profile, write_cog
 from modeling.errors import RasterError
 
+SlicesYX = tuple[slice, slice]
 CRS, TRANSFORM = "EPSG:32654", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_740_000.0)
 
 
@@ -152,18 +158,160 @@ def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
         write_cog(tmp_path / "file" / "p.tif", values, profile_of(values))
 
 
-def test_memory_is_that_of_the_windows_not_of_the_raster(tmp_path: Path) -> None:
-    shape = (8192, 1024)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shape=st.tuples(st.integers(8, 1200), st.integers(8, 1200)),
+    bands=st.integers(1, 3),
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "int32", "float32", "float64"]),
+    cut=st.tuples(st.sampled_from([300, 512, 700, 1024]), st.sampled_from([256, 512, 1100])),
+    seed=st.integers(0, 99),
+)
+@example(shape=(513, 1025), bands=1, dtype="float32", cut=(512, 512), seed=0)
+def test_any_raster_in_any_windows_is_read_back_by_gdal(
+    tmp_path: Path, shape: tuple[int, int], bands: int, dtype: str, cut: tuple[int, int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 200, (bands, *shape)).astype(dtype)
+    values[:, : shape[0] // 3] = 255
+    if dtype.startswith("float"):
+        values /= 3
+    profile = CogProfile(CRS, TRANSFORM, shape, dtype, 255, tuple("abc"[:bands]))
+    windows = [
+        (slice(top, min(top + cut[0], shape[0])), slice(left, min(left + cut[1], shape[1])))
+        for top in range(0, shape[0], cut[0])
+        for left in range(0, shape[1], cut[1])
+    ]
+    rng.shuffle(windows)
+    write_cog(tmp_path / "x.tif", ((window, values[:, *window]) for window in windows), profile)
+    with rasterio.open(tmp_path / "x.tif", driver="GTiff") as file:
+        np.testing.assert_array_equal(file.read(), values)
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        levels = file.overviews(1)
+    assert cog_validate(tmp_path / "x.tif", strict=True)[0]
+    assert len(levels) == ceil(log2(max(max(shape) / 512, 1)))
+    for level in range(len(levels)):
+        factor = 2 ** (level + 1)
+        with rasterio.open(tmp_path / "x.tif", driver="GTiff", overview_level=level) as overview:
+            np.testing.assert_array_equal(overview.read(), values[:, ::factor, ::factor])
 
-    def blocks() -> Iterator[tuple[tuple[slice, slice], npt.NDArray[np.float32]]]:
-        for top in range(0, shape[0], 512):
-            yield (slice(top, top + 512), slice(0, 1024)), np.full((512, 1024), 0.5, np.float32)
 
+def test_a_line_of_pixels_is_a_raster_too(tmp_path: Path) -> None:
+    values = np.arange(1300, dtype=np.float32)[:, np.newaxis]
+    write_cog(tmp_path / "x.tif", values, CogProfile(CRS, TRANSFORM, values.shape, "float32", -1, ("x",), "average"))
+    with rasterio.open(tmp_path / "x.tif", driver="GTiff") as file:
+        np.testing.assert_array_equal(file.read(1), values)
+    with rasterio.open(tmp_path / "x.tif", driver="GTiff", overview_level=1) as file:
+        assert file.shape == (325, 1)
+        assert file.read(1)[:2, 0].tolist() == [1.5, 5.5]
+
+
+def test_overviews_are_means_of_what_is_known(tmp_path: Path) -> None:
+    values = probability(601, 1203)
+    values[np.random.default_rng(0).random(values.shape) < 0.2] = np.nan
+    write_cog(tmp_path / "p.tif", values, profile_of(values))
+    even = np.pad(values, ((0, 1), (0, 1)), constant_values=np.nan)
+    blocks = even.reshape(301, 2, 602, 2).transpose(0, 2, 1, 3).reshape(301, 602, 4)
+    known = np.isfinite(blocks).any(-1)
+    with rasterio.open(tmp_path / "p.tif", driver="GTiff", overview_level=0) as overview:
+        found = overview.read(1)
+    assert np.array_equal(np.isfinite(found), known)
+    np.testing.assert_allclose(found[known], np.nanmean(blocks[known], -1), rtol=1e-6)
+
+
+def test_means_of_whole_numbers_are_rounded_and_leave_nodata_out(tmp_path: Path) -> None:
+    values = np.full((600, 600), -5, np.int16)
+    values[0, :2], values[1, :2] = (10, -9999), (11, -9999)
+    values[2:4, :2] = -9999
+    profile = CogProfile(CRS, TRANSFORM, (600, 600), "int16", -9999, ("height",), "average")
+    write_cog(tmp_path / "h.tif", values, profile)
+    with rasterio.open(tmp_path / "h.tif", driver="GTiff", overview_level=0) as overview:
+        assert overview.read(1)[:3, 0].tolist() == [10, -9999, -5]
+        assert overview.nodata == -9999
+
+
+def test_a_file_too_large_for_a_tiff_becomes_a_big_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff, "_CLASSIC_END", 100_000)
+    values = probability(1100, 900)
+    write_cog(tmp_path / "p.tif", values, profile_of(values, weights="abc"))
+    assert (tmp_path / "p.tif").read_bytes()[:4] == b"II+\0"
+    with rasterio.open(tmp_path / "p.tif", driver="GTiff") as file:
+        np.testing.assert_array_equal(file.read(1), values)
+        assert file.crs.to_epsg() == 32654
+        assert file.tags()["weights"] == "abc"
+    assert cog_validate(tmp_path / "p.tif", strict=True)[0]
+
+
+@pytest.mark.parametrize("again", [(slice(0, 512), slice(0, 512)), (slice(100, 200), slice(10, 20))])
+@pytest.mark.parametrize("first", [(slice(0, 512), slice(0, 512)), (slice(0, 512), slice(0, 300))])
+def test_a_pixel_written_twice_is_refused(tmp_path: Path, first: SlicesYX, again: SlicesYX) -> None:
+    values = probability(600, 600)
+    with pytest.raises(RasterError, match="given pixels"), CogWriter(tmp_path / "p.tif", profile_of(values)) as cog:
+        cog.write(first, values[first])
+        cog.write(again, values[again])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("window", [(slice(0, 65), slice(0, 64)), (slice(-1, 63), slice(0, 64))])
+def test_a_window_outside_the_raster_is_refused(tmp_path: Path, window: SlicesYX) -> None:
+    values = np.zeros((window[0].stop - window[0].start, 64), np.float32)
+    with (
+        pytest.raises(RasterError, match="not inside its 64 x 64 pixels"),
+        CogWriter(tmp_path / "p.tif", probability_profile(CRS, TRANSFORM, (64, 64))) as cog,
+    ):
+        cog.write(window, values)
+
+
+def test_overviews_of_an_unknown_kind_are_refused(tmp_path: Path) -> None:
+    profile = CogProfile(CRS, TRANSFORM, (64, 64), "uint8", 255, ("x",), "mode")
+    with pytest.raises(RasterError, match="average or nearest, not mode"), CogWriter(tmp_path / "p.tif", profile):
+        pass
+
+
+@pytest.mark.parametrize("at", [0.02, 0.5, 0.999])
+def test_bytes_that_change_on_the_way_to_the_disk_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: float
+) -> None:
+    """Wherever they are: in an overview, in a tile, in the last one."""
+    copied = cog._copy_tiles
+
+    def copy_and_damage(spool: Any, resolution: Any, file: Any) -> None:
+        copied(spool, resolution, file)
+        if resolution.shape_yx == (1024, 1024):
+            file.seek(int(file.tell() * at))
+            file.write(bytes(40))
+            file.seek(0, 2)
+
+    monkeypatch.setattr(cog, "_copy_tiles", copy_and_damage)
+    values = probability(1024, 1024)
+    with pytest.raises(RasterError, match="read"):
+        write_cog(tmp_path / "p.tif", values, profile_of(values))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_thread_outlives_its_file(tmp_path: Path) -> None:
+    before = threading.active_count()
+    write_cog(tmp_path / "p.tif", probability(600, 600), probability_profile(CRS, TRANSFORM, (600, 600)))
+    with pytest.raises(KeyError), CogWriter(tmp_path / "q.tif", probability_profile(CRS, TRANSFORM, (600, 600))):
+        raise KeyError
+    assert threading.active_count() == before
+
+
+def peak_of(path: Path, shape: tuple[int, int]) -> int:
+    """Most bytes that numpy and Python held while a map came window by window."""
+    made = np.random.default_rng(0).random((512, 512), dtype=np.float32)
     tracemalloc.start()
     try:
-        write_cog(tmp_path / "p.tif", blocks(), probability_profile(CRS, TRANSFORM, shape))
-        peak = tracemalloc.get_traced_memory()[1]
+        with CogWriter(path, probability_profile(CRS, TRANSFORM, shape)) as writer:
+            for top in range(0, shape[0], 512):
+                for left in range(0, shape[1], 512):
+                    writer.write((slice(top, top + 512), slice(left, left + 512)), made)
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < shape[0] * shape[1] * 4 / 3
+
+
+def test_memory_is_that_of_a_row_of_tiles_whatever_the_height(tmp_path: Path) -> None:
+    low, high = (peak_of(tmp_path / "p.tif", (rows, 1024)) for rows in (2048, 8192))
+    assert high < 1.3 * low
+    assert high < 25e6
     assert hidden_leftovers(tmp_path) == []

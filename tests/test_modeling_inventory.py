@@ -20,8 +20,8 @@ from pyproj import Transformer
 from scipy import ndimage
 
 from modeling.errors import InventoryError
-from modeling.inventory import SCHEMA, empty_inventory, validate_inventory, vectorise, write_inventory
-from modeling.zonal import Bodies
+from modeling.inventory import SCHEMA, empty_inventory, validate_inventory, vectorise
+from modeling.inventory_files import write_inventory
 
 CRS, TRANSFORM = "EPSG:32654", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_740_000.0)
 PRE_DAY, POST_DAY = 17_770, 17_784  # 2018-08-27, 2018-09-10
@@ -144,29 +144,6 @@ def test_polygons_are_valid_and_cover_exactly_the_pixels(mask: npt.NDArray[np.bo
     inside = shapely.contains(shapely.union_all(frame.geometry.to_numpy()), centres)
     assert np.array_equal(inside.reshape(mask.shape), mask)
     assert len(frame) == ndimage.label(mask)[1]
-
-
-@settings(max_examples=40, deadline=None)
-@given(mask=arrays(np.bool_, (9, 11)), seed=st.integers(0, 1000))
-def test_statistics_are_those_of_a_mask_for_each_body(mask: npt.NDArray[np.bool_], seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    labels, count = ndimage.label(mask, output=np.int32)
-    values = rng.normal(size=mask.shape).astype(np.float32)
-    values[rng.random(mask.shape) < 0.3] = np.nan
-    days = rng.integers(-1, 4, mask.shape, dtype=np.int32)
-    seen = rng.integers(0, 2, mask.shape, dtype=np.uint8)
-    bodies = Bodies.of(labels)
-    assert bodies.count == count
-    lowest, highest = bodies.range(values)
-    for body in range(count):
-        where = labels == body + 1
-        known = values[where & ~np.isnan(values)]
-        expected = (known.mean(dtype=float), known.min(), known.max()) if known.size else (np.nan,) * 3
-        np.testing.assert_allclose((bodies.mean(values)[body], lowest[body], highest[body]), expected, rtol=1e-6)
-        dated, counts = np.unique(days[where & (days >= 0)], return_counts=True)
-        assert bodies.most_common(days)[body] == (dated[counts.argmax()] if dated.size else -1)
-        grown = ndimage.binary_dilation(np.pad(where, 1))
-        assert bodies.any_neighbour_differs(seen, 1)[body] == (np.pad(seen, 1)[grown] != 1).any()
 
 
 def test_a_map_without_landslides_gives_an_empty_inventory_with_every_column() -> None:
