@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from modeling.errors import BandSetError
 
 FloatArray = npt.NDArray[np.float32]
 
+_MOST_CHANNELS = 1024
 _NDVI = {"ndvi_pre": ("nir_pre", "red_pre"), "ndvi_post": ("nir_post", "red_post")}
 
 
@@ -40,6 +42,29 @@ class BandSet:
         """The required layers that are not among `layers`."""
         have = set(layers)
         return tuple(name for name in self.requires if name not in have)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a model's JSON file."""
+        return {"name": self.name, "channels": list(self.channels), "about": self.about}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> BandSet:
+        """The inverse of `to_json`; raises `BandSetError` when fields are missing or a channel is named twice.
+
+        A stored set that has the name of one of `BAND_SETS` must have its channels as well.
+        """
+        try:
+            made = cls(str(stored["name"]), tuple(map(_channel_name, stored["channels"])), str(stored["about"]))
+        except (KeyError, TypeError) as error:
+            raise BandSetError(f"the stored band set cannot be read: {error!r}") from error
+        if not 1 <= len(set(made.channels)) == len(made.channels) <= _MOST_CHANNELS:
+            raise BandSetError(f"the stored band set {made.name!r} has no channels, too many, or one of them twice")
+        if made.name in BAND_SETS and BAND_SETS[made.name].channels != made.channels:
+            known = ", ".join(BAND_SETS[made.name].channels)
+            raise BandSetError(
+                f"the stored band set {made.name!r} has the channels {', '.join(made.channels)}, not {known}"
+            )
+        return made
 
 
 BAND_SETS: Mapping[str, BandSet] = {
@@ -84,6 +109,12 @@ def assemble(wanted: BandSet, layers: Mapping[str, FloatArray]) -> FloatArray:
     if missing := wanted.missing_from(layers):
         raise BandSetError(f"band set {wanted.name!r} needs the layers {', '.join(missing)}, which are not there")
     return np.stack([_channel(name, layers) for name in wanted.channels]).astype(np.float32, copy=False)
+
+
+def _channel_name(stored: object) -> str:
+    if not isinstance(stored, str) or not stored:
+        raise TypeError(f"{stored!r} is not a channel's name")
+    return stored
 
 
 def _channel(name: str, layers: Mapping[str, FloatArray]) -> FloatArray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from modeling.errors import WeightsError
+from modeling.progress import Progress, Row
 
 _KEY = "training"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training run stands, besides its tensors."""
-
-    step: int
-    """Steps done."""
-    best_step: int
-    """The step of the best validation so far; 0 when there was none."""
-    best_f1: float
-    """Its validation F1; -1 when there was none."""
-    seconds: float
-    """Time spent training, over all interruptions."""
-    curve: tuple[tuple[int, float, float], ...] = ()
-    """(step, mean training loss since the last row, validation F1) of each validation."""
 
 
 def save_checkpoint(
@@ -43,16 +29,27 @@ def save_checkpoint(
     progress: Progress,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write network, Adam moments, best weights, progress and settings; a reader sees the old file or the new one."""
+    """Write network, optimiser, best weights, progress and settings; a reader sees the old file or the new one.
+
+    Any optimiser of torch: its tensors are stored as tensors, its plain values (a count, a flag) beside the progress.
+    Learning rates are not stored: they follow from the step.
+    """
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
-    about = {"progress": vars(progress), "settings": settings}
+    plain: dict[str, Any] = {}
+    for index, state in optimiser.state_dict()["state"].items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimiser.{index}.{name}"] = value
+            else:
+                plain[f"{index}.{name}"] = value
+    about = {"progress": asdict(progress), "settings": settings, "optimiser": plain}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(plain, str(partial), metadata={_KEY: json.dumps(about)})
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(copies, str(partial), metadata={_KEY: json.dumps(about)})
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())  # a power cut must not leave a new name on unwritten bytes
     partial.replace(path)
 
 
@@ -68,22 +65,31 @@ def load_checkpoint(
             about = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         stored = dict(about["progress"])
-        stored["curve"] = tuple((int(step), float(loss), float(f1)) for step, loss, f1 in stored["curve"])
-        progress = Progress(**stored)
+        stored["curve"] = tuple(Row(**row) for row in stored["curve"])
+        progress, plain = Progress(**stored), dict(about["optimiser"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is not a usable checkpoint ({error}): delete it to start again") from error
-    if about["settings"] != json.loads(json.dumps(settings)):
-        raise WeightsError(f"{path} belongs to a run with other settings: choose another folder or delete it")
+    if other := _differing(about.get("settings"), json.loads(json.dumps(settings))):
+        raise WeightsError(
+            f"{path} belongs to a run with other settings ({', '.join(other)}): choose another folder or delete it"
+        )
     try:
         network.load_state_dict(_part(tensors, "network."))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, tensor in _part(tensors, "optimiser.").items():
-            index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = tensor
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in (*_part(tensors, "optimiser.").items(), *plain.items()):
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} does not fit the network ({error}): delete it to start again") from error
     return progress, _part(tensors, "best.")
+
+
+def _differing(stored: object, wanted: Mapping[str, Any]) -> list[str]:
+    """The settings that are not the same."""
+    if not isinstance(stored, dict):
+        return ["none are stored"]
+    return sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
 
 
 def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

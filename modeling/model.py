@@ -1,16 +1,18 @@
-"""A trained model: network, band set, normalisation, calibration and threshold, loaded from files that run no code.
+"""A trained model: network, channels, normalisation, calibration and threshold, loaded from files that run no code.
 
 A model is three files: `<name>.safetensors` (weights), `<name>.json` (everything else, with the sha256 of the weights)
-and `<name>.md` (the same for people). Matrices are stored as float16 and computed in float32.
+and `<name>.md` (the same for people). Matrices are stored as float16, or float32 where a model says so, and computed in
+float32.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from modeling import bands, networks
+from modeling import networks
+from modeling.bands import BandSet, band_set
 from modeling.errors import BandSetError, DataError, ModelingError, WeightsError
 from modeling.forward import logits_of
 from modeling.losses import margin_of
 from modeling.normalise import Normalisation
+from modeling.precision import Bfloat16Proof
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 DEFAULT_NETWORK = "msf-litenet"
-CLASSES = 2
+STORAGES: Mapping[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
+"""How a model's matrices can be stored."""
 
 _PREFERENCE = ("ten-band", "rgb-terrain", "rgb")  # richest first
 _LARGEST_WEIGHTS_BYTES = 1 << 30
@@ -44,8 +49,8 @@ class LandslideModel:
     """A name of `modeling.networks.names()`."""
     network: nn.Module = field(repr=False)
     """In evaluation mode, float32."""
-    band_set: str
-    """A name of `modeling.bands.BAND_SETS`: the channels and their order."""
+    bands: BandSet
+    """The input channels in order: one of `modeling.bands.BAND_SETS`, or those of the data set it was trained on."""
     normalisation: Normalisation
     """Fitted on the training data."""
     temperature: float
@@ -58,11 +63,17 @@ class LandslideModel:
     """How it was trained and how it scored, as measured."""
     input_scale: int = 1
     """The network sees its input enlarged so many times; see `modeling.forward`."""
+    classes: int = 2
+    """Logits a pixel: 1 (of "landslide") or 2 (background and landslide)."""
+    storage: str = "float16"
+    """How matrices are stored, a name of `STORAGES`."""
+    bfloat16: Bfloat16Proof | None = None
+    """What computing in bfloat16 does to these weights' F1; None when nobody has measured."""
 
     @property
     def channels(self) -> tuple[str, ...]:
         """The input channels in order."""
-        return bands.band_set(self.band_set).channels
+        return self.bands.channels
 
     def probability(self, x: torch.Tensor) -> torch.Tensor:
         """Calibrated probability, float32 (batch, y, x) in [0, 1], of channel values (batch, channel, y, x).
@@ -95,15 +106,15 @@ def choose_model(layers: Iterable[str]) -> str:
     """The shipped model with the richest band set that these layers allow; `BandSetError` when none is possible."""
     have = tuple(layers)
     for name in _PREFERENCE:
-        if not bands.band_set(name).missing_from(have):
+        if not band_set(name).missing_from(have):
             return model_name(DEFAULT_NETWORK, name)
-    needed = ", ".join(bands.band_set(_PREFERENCE[-1]).requires)
+    needed = ", ".join(band_set(_PREFERENCE[-1]).requires)
     raise BandSetError(f"no model can use the layers {', '.join(have) or '(none)'}: at least {needed} are needed")
 
 
-def model_name(network_name: str, band_set: str) -> str:
+def model_name(network_name: str, bands_name: str) -> str:
     """The name under which a network for a band set is stored."""
-    return f"{network_name}_{band_set}"
+    return f"{network_name}_{bands_name}"
 
 
 def load_model(name_or_path: str | Path) -> LandslideModel:
@@ -116,67 +127,57 @@ def load_model(name_or_path: str | Path) -> LandslideModel:
     about = _read_json(path.with_suffix(".json"))
     blob = _read_weights(path)
     digest = hashlib.sha256(blob).hexdigest()
-    try:
-        stated, network_name, set_name = str(about["sha256"]), str(about["network"]), str(about["band_set"])
-        temperature, threshold = float(about["temperature"]), float(about["threshold"])
-        input_scale = int(about["input_scale"])
-        normalisation = Normalisation.from_json(about["normalisation"])
-        card = dict(about["card"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path.with_suffix('.json')} is not a model description: {error!r}") from error
-    if digest != stated:
+    if digest != about.get("sha256"):
+        stated = about.get("sha256")
         raise WeightsError(f"{path} was changed or damaged: its sha256 is {digest}, {path.stem}.json states {stated}")
-    if not (temperature > 0 and 0 <= threshold <= 1 and 1 <= input_scale <= _LARGEST_INPUT_SCALE):
-        raise WeightsError(
-            f"{path.stem}.json: temperature {temperature}, threshold {threshold} or input scale {input_scale} is out of"
-            " range"
-        )
-    network = _network_with(path, blob, network_name, set_name, len(normalisation.offset))
-    return LandslideModel(
-        name=path.stem,
-        network_name=network_name,
-        network=network,
-        band_set=set_name,
-        normalisation=normalisation,
-        temperature=temperature,
-        threshold=threshold,
-        weights_hash=digest,
-        card=card,
-        input_scale=input_scale,
-    )
+    model = _described(path.with_suffix(".json"), about, digest)
+    try:
+        load_state(model.network, load(blob))
+    except (SafetensorError, WeightsError, struct.error) as error:
+        fits = f"{model.network_name} on {model.bands.name}"
+        raise WeightsError(f"{path} does not hold the weights of {fits}: {error}") from error
+    model.network.eval()
+    return model
 
 
 def save_model(model: LandslideModel, folder: Path) -> Path:
     """Write `<name>.safetensors` and `<name>.json` into `folder`; returns the path of the weights.
 
-    `model.weights_hash` is ignored: the hash of the bytes that were written is stored.
+    Each file appears complete or not at all. `model.weights_hash` is ignored: the hash of the bytes that were written
+    is stored.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{model.name}.safetensors"
-    blob = save(stored_state(model.network))
+    blob = save(stored_state(model.network, model.storage))
     about = {
         "network": model.network_name,
-        "band_set": model.band_set,
-        "channels": list(model.channels),
+        "classes": model.classes,
+        "bands": model.bands.to_json(),
         "normalisation": model.normalisation.to_json(),
         "input_scale": model.input_scale,
         "temperature": model.temperature,
         "threshold": model.threshold,
+        "storage": model.storage,
+        "bfloat16": None if model.bfloat16 is None else model.bfloat16.to_json(),
         "sha256": hashlib.sha256(blob).hexdigest(),
         "card": dict(model.card),
     }
-    path.write_bytes(blob)
-    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    text = (json.dumps(about, indent=1) + "\n").encode()
+    for target, content in ((path, blob), (path.with_suffix(".json"), text)):
+        partial = target.with_name(f"{target.name}.partial")
+        partial.write_bytes(content)
+        partial.replace(target)
     return path
 
 
-def stored_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors as they are stored: float16 matrices, float32 vectors.
+def stored_state(network: nn.Module, storage: str = "float16") -> dict[str, torch.Tensor]:
+    """The tensors as they are stored, copied: matrices as `storage` says, vectors as float32.
 
     Vectors are batch-norm statistics and biases: a variance can leave float16's range, and all of them are small.
     """
+    matrix = STORAGES[storage]
     return {
-        name: tensor.detach().cpu().to(torch.float16 if tensor.ndim > 1 else torch.float32).contiguous()
+        name: tensor.detach().to("cpu", matrix if tensor.ndim > 1 else torch.float32, copy=True).contiguous()
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point()
     }
@@ -195,19 +196,43 @@ def load_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         tensor.copy_(state[name])
 
 
-def _network_with(path: Path, blob: bytes, network_name: str, set_name: str, channels: int) -> nn.Module:
+def _described(path: Path, about: Mapping[str, Any], weights_hash: str) -> LandslideModel:
+    """The model that a JSON file describes, its network still with random weights."""
     try:
-        in_channels = len(bands.band_set(set_name).channels)
-        network = networks.create(network_name, in_channels=in_channels, classes=CLASSES)
+        made = LandslideModel(
+            name=path.stem,
+            network_name=str(about["network"]),
+            network=nn.Identity(),
+            bands=BandSet.from_json(about["bands"]),
+            normalisation=Normalisation.from_json(about["normalisation"]),
+            temperature=float(about["temperature"]),
+            threshold=float(about["threshold"]),
+            weights_hash=weights_hash,
+            card=dict(about["card"]),
+            input_scale=int(about["input_scale"]),
+            classes=int(about["classes"]),
+            storage=str(about["storage"]),
+            bfloat16=None if about["bfloat16"] is None else Bfloat16Proof.from_json(about["bfloat16"]),
+        )
+    except BandSetError as error:
+        raise WeightsError(f"{path.name}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} is not a model description: {error!r}") from error
+    calibrated = 0 < made.temperature < math.inf and 0 <= made.threshold <= 1
+    if not (calibrated and 1 <= made.input_scale <= _LARGEST_INPUT_SCALE and made.classes in {1, 2}):
+        raise WeightsError(
+            f"{path.name}: temperature {made.temperature}, threshold {made.threshold}, input scale {made.input_scale} or"
+            f" classes {made.classes} is out of range"
+        )
+    if made.storage not in STORAGES:
+        raise WeightsError(f"{path.name}: storage {made.storage!r} is not one of {', '.join(STORAGES)}")
+    if (fitted := len(made.normalisation.offset)) != len(made.channels):
+        raise WeightsError(f"{path.name}: normalisation of {fitted} channels for a band set of {len(made.channels)}")
+    try:
+        network = networks.create(made.network_name, in_channels=len(made.channels), classes=made.classes)
     except ModelingError as error:
-        raise WeightsError(f"{path.stem}.json: {error}") from error
-    if channels != in_channels:
-        raise WeightsError(f"{path.stem}.json: normalisation of {channels} channels for a band set of {in_channels}")
-    try:
-        load_state(network, load(blob))
-    except (SafetensorError, WeightsError, struct.error) as error:
-        raise WeightsError(f"{path} does not hold the weights of {network_name} on {set_name}: {error}") from error
-    return network.eval()
+        raise WeightsError(f"{path.name}: {error}") from error
+    return replace(made, network=network)
 
 
 def _weights_path(name_or_path: str | Path) -> Path:
@@ -217,7 +242,7 @@ def _weights_path(name_or_path: str | Path) -> Path:
     if path.name != str(name_or_path):
         raise WeightsError(f"{name_or_path} is neither a model's name nor the path of a .safetensors file")
     if path.name not in available_models():
-        there = ", ".join(available_models()) or "none: train them with `python -m modeling.train --all`"
+        there = ", ".join(available_models()) or "none: train them with `python -m modeling.shipped --all`"
         raise WeightsError(f"there is no model {path.name!r}; available: {there}")
     return WEIGHTS_FOLDER / f"{path.name}.safetensors"
 

@@ -1,63 +1,102 @@
-"""The models that ship with the package: their regions, their recipes, and the command that makes them again.
+"""The models that ship with the package: their runs, and the command that makes them again.
 
-`python -m modeling.train --all` simulates the regions once into a cache, tunes the baseline and trains every band set.
+`python -m modeling.shipped --all` simulates the regions once into a cache, tunes the baseline and trains every band set.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import os
-import time
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save
 
-from modeling import bands, simulate
-from modeling.augment import IGNORE
+from modeling import bands, normalise
+from modeling.augment import augmentation
 from modeling.baseline import BASELINE_FILE, Baseline, save_baseline, tune_baseline
-from modeling.card import card_text
-from modeling.checkpoint import Progress
-from modeling.dataset import StoredRegion, open_region, store_region
+from modeling.batches import IGNORE, Block
+from modeling.card import DataFacts, RunFacts, card_of, card_text, cores, measured
+from modeling.dataset import (
+    STORED_LAYERS,
+    PatchSampler,
+    RegionBlocks,
+    StoredRegion,
+    channel_sample,
+)
 from modeling.errors import ModelingError
-from modeling.evaluate import Evaluation, evaluate, region_margin
-from modeling.model import WEIGHTS_FOLDER, LandslideModel, load_model, model_name, save_model, stored_state
-from modeling.train import Settings, steps_within, train
+from modeling.evaluate import evaluate, evaluate_mask
+from modeling.model import WEIGHTS_FOLDER, LandslideModel, load_model, model_name, save_model
+from modeling.proving import prove_bfloat16
+from modeling.recipes import Optimiser, Recipe, Schedule
+from modeling.shipped_regions import HELD_OUT_DOMAIN, TRAINING_DOMAINS, Split, regions_of, shipped_split
+from modeling.train import TrainedModel, fit
 
 log = logging.getLogger(__name__)
 
 BoolArray = npt.NDArray[np.bool_]
+Parts = Mapping[str, Sequence[StoredRegion]]
+"""Regions under the keys training, validation and held out."""
 
-TRAINING_DOMAINS = ("iburi", "jiuzhaigou", "palu")
-HELD_OUT_DOMAIN = "luding"
-REGION_PX = 768
-DATES = (2, 4)
-"""Acquisitions a phase, fewest and most."""
+_COARSE = Recipe(
+    name="shipped-coarse",
+    network="msf-litenet",
+    loss="focal+dice",
+    optimiser=Optimiser("adam", 1e-3),
+    schedule=Schedule("polynomial", power=0.9, warm_up=150),
+    steps=2400,
+    batch=8,
+    patch_px=192,
+    validate_every=250,
+    about="the loss and the shape of the schedule are those of Dong et al. 2024, ten times their learning rate, because"
+    " training has minutes on a CPU; no resizing, because a pixel is always 10 m here",
+)
+_FINE = replace(
+    _COARSE,
+    name="shipped-fine",
+    schedule=replace(_COARSE.schedule, warm_up=100),
+    steps=1700,
+    batch=6,
+    patch_px=112,
+    validate_every=300,
+    input_scale=2,
+)
+_LAST = replace(
+    _FINE,
+    name="shipped-last",
+    optimiser=replace(_FINE.optimiser, learning_rate=5e-4),
+    schedule=replace(_FINE.schedule, warm_up=50),
+    steps=700,
+    validate_every=200,
+)
 
-_FINE = Settings("", steps=0, input_scale=2, patch_px=112, batch=6, warm_up_steps=100, validate_every=300)
-RECIPES: Mapping[str, Settings] = {
-    "ten-band-coarse": Settings("ten-band", steps=2400),
-    "ten-band-fine": replace(_FINE, band_set="ten-band", start="ten-band-coarse", steps=1700),
-    "ten-band": replace(
-        _FINE,
-        band_set="ten-band",
-        start="ten-band-fine",
-        steps=700,
-        learning_rate=5e-4,
-        warm_up_steps=50,
-        validate_every=200,
-        seed=1,
-    ),
-    "rgb-terrain": replace(_FINE, band_set="rgb-terrain", start="ten-band-fine", steps=1250),
-    "rgb": replace(_FINE, band_set="rgb", start="rgb-terrain", steps=700),
+
+@dataclass(frozen=True)
+class ShippedRun:
+    """One of the runs that lead to the shipped models."""
+
+    bands: str
+    """A name of `modeling.bands.BAND_SETS`."""
+    recipe: Recipe
+    """How it is trained."""
+    start: str = ""
+    """The run whose weights it starts from; empty: random ones."""
+    seed: int = 0
+    """Of weights, batches and dropout."""
+
+
+RUNS: Mapping[str, ShippedRun] = {
+    "ten-band-coarse": ShippedRun("ten-band", _COARSE),
+    "ten-band-fine": ShippedRun("ten-band", _FINE, start="ten-band-coarse"),
+    "ten-band": ShippedRun("ten-band", _LAST, start="ten-band-fine", seed=1),
+    "rgb-terrain": ShippedRun("rgb-terrain", replace(_FINE, steps=1250), start="ten-band-fine"),
+    "rgb": ShippedRun("rgb", replace(_FINE, steps=700), start="rgb-terrain"),
 }
 """Each starts from the weights of another where it says so: minutes on a CPU do not suffice from random ones."""
 SHIPPED = ("ten-band", "rgb-terrain", "rgb")
@@ -69,82 +108,6 @@ _LIMITS = {
 }
 
 
-@dataclass(frozen=True)
-class RegionPlan:
-    """One region to simulate."""
-
-    domain: str
-    """Preset of the simulator."""
-    seed: int
-    """Decides everything in it."""
-
-    @property
-    def name(self) -> str:
-        """As the cache names it."""
-        return f"{self.domain}-{self.seed}"
-
-
-@dataclass(frozen=True)
-class Split:
-    """The regions of the shipped models; no region is in two of them, and the held-out domain in one only."""
-
-    training: tuple[RegionPlan, ...]
-    """Weights, normalisation and the baseline's thresholds are fitted to these."""
-    validation: tuple[RegionPlan, ...]
-    """Checkpoint, temperature and threshold are chosen on these."""
-    held_out: tuple[RegionPlan, ...]
-    """Only ever reported on."""
-
-
-def shipped_split(training: int = 20, validation: int = 4, held_out: int = 4) -> Split:
-    """`training` and `validation` regions of each training domain, `held_out` regions of the held-out domain.
-
-    No two regions share a seed, so that seasons, clouds and terrain differ between domains as well.
-    """
-
-    def plans(first: int, each: int) -> tuple[RegionPlan, ...]:
-        return tuple(
-            RegionPlan(domain, first + 100 * number + index)
-            for index in range(each)
-            for number, domain in enumerate(TRAINING_DOMAINS)
-        )
-
-    held = tuple(RegionPlan(HELD_OUT_DOMAIN, 9000 + index) for index in range(held_out))
-    return Split(plans(1000, training), plans(2000, validation), held)
-
-
-def simulate_into(cache: Path, plan: RegionPlan, size_px: int = REGION_PX) -> Path:
-    """Simulate one region, store it, return its folder; one that is there already is kept.
-
-    Training domains are randomised by `simulate.vary`, the held-out domain is taken as it is.
-    """
-    folder = cache / plan.name
-    if (folder / "region.json").is_file():
-        return folder
-    rng = np.random.default_rng(plan.seed)
-    domain = simulate.domain(plan.domain)
-    if plan.domain != HELD_OUT_DOMAIN:
-        domain = simulate.vary(domain, rng)
-    dates_pre, dates_post = (int(count) for count in rng.integers(DATES[0], DATES[1] + 1, 2))
-    region = simulate.simulate_region(
-        domain, seed=plan.seed, shape_yx=(size_px, size_px), dates_pre=dates_pre, dates_post=dates_post
-    )
-    layers, valid = simulate.layers_of(region)
-    return store_region(cache, plan.domain, plan.seed, layers=layers, truth=region.truth, valid=valid)
-
-
-def regions_of(cache: Path, plans: Sequence[RegionPlan], workers: int) -> list[StoredRegion]:
-    """Open the planned regions, simulating the missing ones in `workers` processes."""
-    missing = [plan for plan in plans if not (cache / plan.name / "region.json").is_file()]
-    if missing:
-        started = time.monotonic()
-        with ProcessPoolExecutor(max_workers=workers) as pool:
-            for done, folder in enumerate(pool.map(simulate_into, [cache] * len(missing), missing), start=1):
-                left = (time.monotonic() - started) / done * (len(missing) - done)
-                log.info("simulated %s (%d/%d)  ETA %.1f min", folder.name, done, len(missing), left / 60)
-    return [open_region(cache / plan.name) for plan in plans]
-
-
 def baseline_for(training: Sequence[StoredRegion]) -> Baseline:
     """The dNDVI-and-slope baseline tuned on these regions."""
     return tune_baseline(
@@ -153,118 +116,144 @@ def baseline_for(training: Sequence[StoredRegion]) -> Baseline:
     )
 
 
+def trained(run: ShippedRun, parts: Parts, folder: Path, start: LandslideModel | None) -> TrainedModel:
+    """Train one run on regions, or go on with it."""
+    channels = bands.band_set(run.bands)
+    sampler = PatchSampler(
+        parts["training"],
+        channels,
+        patch_px=run.recipe.patch_px,
+        batch=run.recipe.batch,
+        seed=run.seed,
+        sizes=augmentation(run.recipe.augmentation),
+    )
+    return fit(
+        run.recipe,
+        sampler,
+        RegionBlocks(parts["validation"], channels),
+        normalise.fit(run.recipe.normalisation, channel_sample(parts["training"], channels)),
+        channels,
+        folder,
+        seed=run.seed,
+        start=start,
+        device="cpu",
+    )
+
+
 def with_card(
-    model: LandslideModel,
-    progress: Progress,
-    settings: Settings,
-    parts: Mapping[str, Sequence[StoredRegion]],
-    baseline: Baseline,
-    start: LandslideModel | None,
+    found: TrainedModel, run: ShippedRun, parts: Parts, baseline: Baseline, start: LandslideModel | None
 ) -> LandslideModel:
-    """`model` with its card: how it was made, and its scores beside the baseline's, measured here.
+    """The trained model with its card: how it was made, and its scores beside the baseline's, measured here."""
 
-    `parts` holds the regions under the keys training, validation and held out; `start` is what the run started from.
-    """
-
-    def by_model(region: StoredRegion) -> BoolArray:
-        margin = region_margin(model.margin, region, bands.band_set(model.band_set))
-        return np.asarray(1 / (1 + np.exp(-margin / model.temperature)) >= model.threshold)
-
-    def by_baseline(region: StoredRegion) -> BoolArray:
-        return baseline.predict(region.layers(), np.asarray(region.truth) != IGNORE)
+    def by_baseline(block: Block) -> BoolArray:
+        layers = dict(zip(_ALL_LAYERS.channels, block.channels, strict=True))
+        return baseline.predict(layers, block.truth != IGNORE)
 
     scores = {
         part: {
-            "model": _plain(evaluate(by_model, parts[part])),
-            "baseline": _plain(evaluate(by_baseline, parts[part])),
+            "model": measured(evaluate(found.model, RegionBlocks(parts[part], found.model.bands))),
+            "baseline": measured(evaluate_mask(by_baseline, RegionBlocks(parts[part], _ALL_LAYERS))),
         }
         for part in ("validation", "held out")
     }
-    card: dict[str, Any] = {
-        **model.card,
-        "about": "trained on simulated data only",
-        "licence": "Apache-2.0",
-        "sha256": hashlib.sha256(save(stored_state(model.network))).hexdigest(),
-        "parameters": sum(tensor.numel() for tensor in model.network.parameters()),
-        "settings": asdict(settings),
-        "region_px": parts["training"][0].shape_yx[0],
-        "training_regions": [region.name for region in parts["training"]],
-        "validation_regions": [region.name for region in parts["validation"]],
-        "held_out_regions": [region.name for region in parts["held out"]],
-        "hours": progress.seconds / 3600,
-        "hours_in_all": progress.seconds / 3600 + (start.card["hours_in_all"] if start is not None else 0.0),
-        "best_step": progress.best_step,
-        "curve": [list(row) for row in progress.curve],
-        "machine": f"{os.cpu_count()} CPU cores",
-        "command": f"python -m modeling.train --band-set {settings.band_set} --threads {torch.get_num_threads()}",
-        "scores": scores,
-        "limits": _LIMITS.get(settings.band_set, "") + " " + _COMMON_LIMITS,
-    }
-    return replace(model, card=card)
+    data = DataFacts(
+        name="simulated regions",
+        source=f"the simulator's domains {', '.join(TRAINING_DOMAINS)}, randomised, and {HELD_OUT_DOMAIN} as it is",
+        licence="Apache-2.0",
+        sha256="",
+        command="python -m modeling.shipped --all",
+        split="no region is in two parts; the held-out domain took no part in training or in any choice",
+        simulated=True,
+        parts={part: _told(regions) for part, regions in parts.items()},
+    )
+    command = f"python -m modeling.shipped --band-set {run.bands} --threads {torch.get_num_threads()}"
+    facts = RunFacts(run.recipe, run.seed, start, found.progress, cores(), command)
+    limits = _LIMITS[run.bands] + " " + _COMMON_LIMITS
+    return replace(found.model, card=card_of(found.model, data, facts, scores, limits=limits))
 
 
+_ALL_LAYERS = bands.BandSet("layers", STORED_LAYERS, "the layers of a stored region")
 _COMMON_LIMITS = (
     "The simulator's landslides, light and land cover are simplified. The augmentation (haze, gain, white patches of snow "
     "or missed cloud, unseen areas, a sub-pixel shift) and the simulator's haze and soil colours were adjusted after "
     "looking at one real Sentinel-2 pair (Iburi 2018), which has no labels: its maps were judged by eye only. Snow on the "
-    "ground after the event makes maps poor."
+    "ground after the event makes maps poor. The baseline is the dNDVI-and-slope threshold tuned on the training regions."
 )
 
 
-def _plain(result: Evaluation) -> dict[str, dict[str, float]]:
-    return {"pixels": {**result.pixels.scores(), **asdict(result.pixels)}, "objects": result.objects}
+def _told(regions: Sequence[StoredRegion]) -> dict[str, str]:
+    """Domain -> its regions, in words."""
+    told = {}
+    for domain in dict.fromkeys(region.domain for region in regions):
+        of = [region for region in regions if region.domain == domain]
+        rows, columns = of[0].shape_yx
+        seeds = ", ".join(str(region.seed) for region in of)
+        told[domain] = f"{len(of)} regions of {rows} x {columns} pixels, seeds {seeds}"
+    return told
 
 
 def make(
-    recipe: str, split: Split, *, out: Path, work: Path, workers: int, recipes: Mapping[str, Settings] = RECIPES
+    name: str, split: Split, *, out: Path, work: Path, workers: int, runs: Mapping[str, ShippedRun] = RUNS
 ) -> Path:
     """Train one model into `out` and write its card; returns the path of the weights.
 
-    `work` keeps the simulated regions and, for each recipe, its checkpoint and its model: an interrupted run goes on
-    from there, and a recipe that others start from is trained once. The baseline is tuned on the same training regions
-    and stored in `out` as well.
+    `work` keeps the simulated regions and, for each run, its checkpoint and its model: an interrupted run goes on from
+    there, and a run that others start from is trained once. The baseline is tuned on the same training regions and
+    stored in `out` as well.
     """
-    settings = recipes[recipe]
+    run = runs[name]
     start = None
-    if settings.start:
-        weights = model_path(work, settings.start, recipes)
+    if run.start:
+        weights = model_path(work, run.start, runs)
         if not weights.with_suffix(".json").is_file():
-            make(settings.start, split, out=weights.parent, work=work, workers=workers, recipes=recipes)
+            make(run.start, split, out=weights.parent, work=work, workers=workers, runs=runs)
         start = load_model(weights)
     parts = {
         "training": regions_of(work / "regions", split.training, workers),
         "validation": regions_of(work / "regions", split.validation, workers),
         "held out": regions_of(work / "regions", split.held_out, workers),
     }
-    log.info("training %s: %d steps", recipe, settings.steps)
-    model, progress = train(settings, parts["training"], parts["validation"], work / "runs" / recipe, start=start)
+    log.info("training %s: %d steps", name, run.recipe.steps)
+    found = trained(run, parts, work / "runs" / name, start)
     baseline = baseline_for(parts["training"])
-    model = with_card(model, progress, settings, parts, baseline, start)
-    save_model(model, model_path(work, recipe, recipes).parent)
+    model = with_card(found, run, parts, baseline, start)
+    validation = RegionBlocks(parts["validation"], model.bands)
+    about = f"validation: {', '.join(region.name for region in parts['validation'])}"
+    model = replace(model, bfloat16=prove_bfloat16(model, validation, about, device="cpu"))
+    save_model(model, model_path(work, name, runs).parent)
     path = save_model(model, out)
     save_baseline(baseline, out / BASELINE_FILE.name)
     path.with_suffix(".md").write_text(card_text(model), encoding="utf-8")
     for part, methods in model.card["scores"].items():
-        f1 = {method: round(measured["pixels"]["f1"], 4) for method, measured in methods.items()}
-        log.info("%s, %s regions, F1: %s", recipe, part, f1)
+        f1 = {method: round(scored["pixels"]["f1"], 4) for method, scored in methods.items()}
+        log.info("%s, %s regions, F1: %s", name, part, f1)
     return path
 
 
-def model_path(work: Path, recipe: str, recipes: Mapping[str, Settings]) -> Path:
-    """Where the finished model of a recipe lies in the work folder."""
-    settings = recipes[recipe]
-    return work / "runs" / recipe / f"{model_name(settings.network, settings.band_set)}.safetensors"
+def steps_within(minutes: float, run: ShippedRun, training: Sequence[StoredRegion]) -> int:
+    """How many steps fit into `minutes` on this machine, from a throw-away run of a few."""
+    trial = replace(run, recipe=replace(run.recipe, steps=10, validate_every=10))
+    parts = {"training": training[1:], "validation": training[:1]}
+    with tempfile.TemporaryDirectory() as scratch:
+        found = trained(trial, parts, Path(scratch), None)
+    return max(int(minutes * 60 * 10 / found.progress.seconds), 1)
+
+
+def model_path(work: Path, name: str, runs: Mapping[str, ShippedRun]) -> Path:
+    """Where the finished model of a run lies in the work folder."""
+    run = runs[name]
+    return work / "runs" / name / f"{model_name(run.recipe.network, run.bands)}.safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m modeling.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m modeling.shipped", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="train the models of all band sets")
     which.add_argument("--band-set", choices=SHIPPED, help="train the model of one band set, and what it starts from")
     parser.add_argument("--out", type=Path, default=WEIGHTS_FOLDER, help="where the weights go (default: the package)")
     parser.add_argument("--work", type=Path, default=Path(".quakeslide/training"), help="regions and checkpoints")
-    parser.add_argument("--minutes", type=float, help="about so long each run, instead of the recipes' steps")
+    parser.add_argument("--minutes", type=float, help="about so long each run, instead of the runs' steps")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads, and processes that simulate")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -272,16 +261,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_flush_denormal(True)
     split = shipped_split()
     try:
-        recipes = RECIPES
+        runs = RUNS
         if options.minutes is not None:
             training = regions_of(options.work / "regions", split.training, options.threads)
-            recipes = {
-                name: replace(settings, steps=steps_within(options.minutes, settings, training))
-                for name, settings in RECIPES.items()
+            runs = {
+                name: replace(run, recipe=replace(run.recipe, steps=steps_within(options.minutes, run, training)))
+                for name, run in RUNS.items()
             }
-        for recipe in SHIPPED if options.all else (options.band_set,):
-            make(recipe, split, out=options.out, work=options.work, workers=options.threads, recipes=recipes)
+        for name in SHIPPED if options.all else (options.band_set,):
+            make(name, split, out=options.out, work=options.work, workers=options.threads, runs=runs)
     except ModelingError as error:
         log.error("%s", error)
         return 2
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,233 +1,234 @@
-"""Train a network on simulated regions: `python -m modeling.train --all` makes the weights that ship with the package.
+"""The training loop, for every network, recipe and data set.
 
-The loss and the shape of the schedule are those of Dong et al. 2024 (focal + dice, Adam, warm-up, polynomial decay
-0.9). Deviations: ten times their learning rate of 1e-4 and a schedule in steps instead of 50 epochs, because training
-has minutes on a CPU; patches of 192 pixels instead of 256; augmentation as in `modeling.augment`, without resizing,
-because a pixel is always 10 m here; the checkpoint of the best validation F1.
+A run is decided by its recipe, its data and its seed. It can be killed at any moment and started again: batches, dropout
+and learning rate depend on the number of the step only, so the steps since the last checkpoint are done again and give
+the same weights. On a CPU with an equal number of threads they are the same bit by bit; on a GPU, some of whose kernels
+add in any order, they are the same up to that rounding.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+import math
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from modeling import bands, networks
-from modeling.augment import IGNORE, Augmentation
+from modeling import losses, networks
+from modeling.bands import BandSet
+from modeling.batches import IGNORE, Blocks, Sampler
 from modeling.calibrate import best_threshold, calibration_error, fit_temperature
-from modeling.checkpoint import Progress, load_checkpoint, save_checkpoint
-from modeling.dataset import ByteArray, FloatArray, PatchSampler, StoredRegion, channel_sample
+from modeling.checkpoint import load_checkpoint, save_checkpoint
 from modeling.errors import DataError
-from modeling.evaluate import evaluate, region_margin, validation_pixels
+from modeling.feed import fed
 from modeling.forward import logits_of
-from modeling.losses import focal_dice_loss, margin_of
-from modeling.model import CLASSES, DEFAULT_NETWORK, LandslideModel, load_state, model_name, stored_state
-from modeling.normalise import Normalisation, fit
+from modeling.model import LandslideModel, load_state, model_name, stored_state
+from modeling.normalise import Normalisation
+from modeling.optimise import optimiser_for, set_rate
+from modeling.progress import Pace, Progress, Row, Tick
+from modeling.recipes import Plan, Recipe, rate
+from modeling.reliability import MarginHistogram
+from modeling.starting import adapted_state
+from modeling.training_log import TrainingLog
+from modeling.validation import Validation, require_usable, validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
 
-_POLY_POWER = 0.9
+CHECKPOINT = "checkpoint.safetensors"
+_WORKERS = {"cpu": 0, "cuda": 4}
+_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """One training run; with the same regions and thread count, the same settings give the same weights."""
+class TrainedModel:
+    """What a run ends with."""
 
-    band_set: str
-    """A name of `modeling.bands.BAND_SETS`."""
-    steps: int
-    """Optimiser steps in all."""
-    network: str = DEFAULT_NETWORK
-    """A name of `modeling.networks.names()`."""
-    batch: int = 8
-    """Patches a step."""
-    patch_px: int = 192
-    """Side of a patch in pixels."""
-    learning_rate: float = 1e-3
-    """Adam's, at its highest."""
-    warm_up_steps: int = 150
-    """Linear rise from a thousandth of the learning rate."""
-    validate_every: int = 250
-    """Steps between validations, and between checkpoints."""
-    input_scale: int = 1
-    """The network sees its input enlarged so many times; see `modeling.forward`."""
-    start: str = ""
-    """What the initial weights come from, for the record: the caller passes them to `train`."""
-    normalisation: str = "standardise"
-    """A name of `modeling.normalise.METHODS`."""
-    seed: int = 0
-    """Of the initial weights, the patches and the dropout."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """Sizes of the random changes."""
+    model: LandslideModel
+    """The best weights by validation, rounded as they will be stored, calibrated on the validation set."""
+    progress: Progress
+    """How it went."""
+    leads: bool = True
+    """False in the further processes of a run on several devices, which must write nothing."""
 
 
-def train(
-    settings: Settings,
-    training: Sequence[StoredRegion],
-    validation: Sequence[StoredRegion],
+def fit(  # noqa: PLR0915 - a loop is read from top to bottom
+    recipe: Recipe,
+    sampler: Sampler,
+    validation: Blocks,
+    normalisation: Normalisation,
+    bands: BandSet,
     folder: Path,
     *,
+    seed: int = 0,
+    steps_an_epoch: int | None = None,
     start: LandslideModel | None = None,
-) -> tuple[LandslideModel, Progress]:
-    """Train, or go on from `folder/checkpoint.safetensors`; returns the calibrated model of the best validation.
+    device: str = "auto",
+    devices: int = 1,
+    workers: int | None = None,
+    name: str | None = None,
+    storage: str = "float16",
+    checkpoint_seconds: float = 60.0,
+    tell: Callable[[Tick], None] | None = None,
+) -> TrainedModel:
+    """Train, or go on from `folder/checkpoint.safetensors`; a run that has ended returns its model at once.
 
-    A new run starts from the weights of `start` when given, of another band set if need be, else from random ones.
-    The model's weights are already rounded as `save_model` stores them; its card is empty.
+    With several `devices` each step takes `recipe.batch` patches on each of them, and the program that called this is
+    started again for each further device (torch's distributed data parallel): call it before anything is written.
+    `steps_an_epoch` counts steps of all devices together; recipes that count in epochs need it. `workers` processes draw
+    the patches, 0 for a thread of this one; None takes what suits the device. `storage` is what the model's matrices are
+    rounded to. `tell` may raise to stop the run, which can go on later.
+
+    Raises `DataError` for data or recipes that cannot be trained and when the loss is no longer a number, `WeightsError`
+    when the checkpoint is damaged or of another run.
     """
-    if shared := {region.name for region in training} & {region.name for region in validation}:
-        raise DataError(f"regions {sorted(shared)} are in both training and validation")
-    band_set = bands.band_set(settings.band_set)
-    normalisation = fit(settings.normalisation, channel_sample(training, band_set))
-    sampler = PatchSampler(
-        training,
-        band_set,
-        patch_px=settings.patch_px,
-        batch=settings.batch,
-        seed=settings.seed,
-        sizes=settings.augmentation,
-    )
-    torch.manual_seed(settings.seed)
-    network = networks.create(settings.network, in_channels=len(band_set.channels), classes=CLASSES)
+    plan, loss_of = recipe.plan(steps_an_epoch), losses.loss(recipe.loss)
+    require_usable(validation, bands.channels)
+    fabric = _launched(device, devices, recipe.precision)
+    torch.set_flush_denormal(True)  # saturated activations take 30 times as long otherwise
+    torch.manual_seed(seed)
+    network = networks.create(recipe.network, in_channels=len(bands.channels), classes=recipe.classes)
     if start is not None:
-        network.load_state_dict(adapted_state(network, band_set.channels, start))
-    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate)
+        network.load_state_dict(adapted_state(network, bands.channels, start))
+    optimiser = optimiser_for(recipe.optimiser, network)
+    trained = fabric.setup_module(network)
 
-    checkpoint = folder / "checkpoint.safetensors"
-    progress, best = Progress(step=0, best_step=0, best_f1=-1.0, seconds=0.0), stored_state(network)
+    progress, best = Progress(), stored_state(network, storage)
+    settings = _identity(recipe, plan, bands, normalisation, start) | {
+        "seed": seed,
+        "devices": devices,
+        "storage": storage,
+    }
+    checkpoint = folder / CHECKPOINT
     if checkpoint.is_file():
-        progress, best = load_checkpoint(checkpoint, network, optimiser, asdict(settings))
-        log.info("going on from step %d of %d", progress.step, settings.steps)
+        progress, best = load_checkpoint(checkpoint, network, optimiser, settings)
+        log.info("going on from step %d of %d", progress.step, plan.steps)
+    first = progress.step if not progress.stopped_early else plan.steps
 
-    started, first, spent_before = time.monotonic(), progress.step, progress.seconds
-    losses: list[float] = []
-    for step, (channels, truth) in _prefetched(sampler, progress.step, settings.steps):
-        network.train()
-        torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout: the same after an interruption
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, settings)
-        logits = logits_of(network, normalisation, torch.from_numpy(channels), settings.input_scale)
-        y = torch.from_numpy(truth)
-        loss = focal_dice_loss(logits, y, y != IGNORE)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.item())
+    def validated() -> Validation:
+        def logits(x: torch.Tensor) -> torch.Tensor:
+            with fabric.autocast():
+                return logits_of(network.eval(), normalisation, x, recipe.input_scale)
 
-        done, seconds = step + 1, time.monotonic() - started
-        if done % 50 == 0:
-            left = seconds / (done - first) * (settings.steps - done)
-            log.info("step %d/%d  loss %.4f  ETA %.1f min", done, settings.steps, np.mean(losses[-50:]), left / 60)
-        if done % settings.validate_every == 0 or done == settings.steps:
-            f1 = _validation_f1(settings, network, normalisation, validation)
-            row = (done, float(np.mean(losses)), f1)
-            progress = replace(progress, step=done, seconds=spent_before + seconds, curve=(*progress.curve, row))
-            losses.clear()
-            if f1 > progress.best_f1:
-                progress, best = replace(progress, best_step=done, best_f1=f1), stored_state(network)
-            save_checkpoint(checkpoint, network, optimiser, best=best, progress=progress, settings=asdict(settings))
-            log.info("step %d/%d  validation F1 %.4f  (best %.4f)", done, settings.steps, f1, progress.best_f1)
+        return validate(logits, validation, loss_of, batch=recipe.batch, device=fabric.device)
+
+    pace = Pace(checkpoint_seconds, spent_before=progress.seconds)
+    loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=fabric.device)
+    events = (
+        TrainingLog(folder, step=first, tell=tell) if fabric.is_global_zero and first < plan.steps else nullcontext()
+    )
+    numbers = range(first * devices + fabric.global_rank, plan.steps * devices, devices)
+    drawing = workers if workers is not None else _WORKERS[fabric.device.type]
+    with closing(fed(sampler, numbers, len(bands.channels), workers=drawing, device=fabric.device)) as batches, events:
+        for number, (x, y) in zip(numbers, batches, strict=True):
+            trained.train()
+            torch.manual_seed(seed * 1_000_003 + number)  # dropout: the same after an interruption
+            learning_rate = recipe.optimiser.learning_rate * rate(recipe.schedule, progress.step, plan)
+            set_rate(optimiser, learning_rate)
+            loss = loss_of(logits_of(trained, normalisation, x, recipe.input_scale), y, y != IGNORE)
+            optimiser.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimiser.step()
+            loss_sum += loss.detach()
+            progress, row = replace(progress, step=progress.step + 1), None
+
+            if progress.step % plan.validate_every == 0 or progress.step == plan.steps:
+                _finite(loss, progress)
+                found = validated() if fabric.is_global_zero else None
+                scores = fabric.broadcast((found.loss, found.f1) if found is not None else (0.0, 0.0))
+                progress = replace(progress, loss_sum=float(loss_sum))
+                row = Row(progress.step, progress.mean_loss(), *scores, learning_rate)
+                progress = progress.with_row(row, select_by=recipe.select_by, patience=recipe.patience)
+                loss_sum.zero_()
+                if progress.best_step == progress.step:
+                    best = stored_state(network, storage)
+            if isinstance(events, TrainingLog) and (pace.tells() or row is not None):
+                speed = (progress.step - first) * len(y) * devices / pace.since_begun()
+                value = _finite(loss, progress)
+                events.tell(Tick(progress.step, plan.steps, value, learning_rate, speed, row, progress.curve))
+            ended = progress.step == plan.steps or progress.stopped_early
+            if (pace.saves() or ended) and fabric.is_global_zero:
+                _finite(loss, progress)
+                now = pace.seconds()
+                progress = replace(progress, seconds=now, loss_sum=float(loss_sum))
+                save_checkpoint(checkpoint, network, optimiser, best=best, progress=progress, settings=settings)
+                pace.saved(pace.seconds() - now)
+            if ended:
+                break
 
     load_state(network, best)
-    return calibrated(settings, network.eval(), normalisation, validation), progress
-
-
-def steps_within(minutes: float, settings: Settings, training: Sequence[StoredRegion]) -> int:
-    """How many steps fit into `minutes` on this machine, from a throw-away run of a few."""
-    trial = replace(settings, steps=10, validate_every=10)
-    with tempfile.TemporaryDirectory() as scratch:
-        _, progress = train(trial, training[1:], training[:1], Path(scratch))
-    return max(int(minutes * 60 * trial.steps / progress.seconds), 1)
-
-
-def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, then (1 - progress)^0.9 of the highest rate down to 0 at the last step."""
-    if step < settings.warm_up_steps:
-        return settings.learning_rate * max(step / settings.warm_up_steps, 1e-3)
-    after = (step - settings.warm_up_steps) / max(settings.steps - settings.warm_up_steps, 1)
-    return float(settings.learning_rate * (1 - after) ** _POLY_POWER)
-
-
-def calibrated(
-    settings: Settings, network: nn.Module, normalisation: Normalisation, validation: Sequence[StoredRegion]
-) -> LandslideModel:
-    """Fit temperature and threshold on validation regions and wrap all up; the card holds what was measured there."""
+    margins = validated().margins
     model = LandslideModel(
-        name=model_name(settings.network, settings.band_set),
-        network_name=settings.network,
-        network=network,
-        band_set=settings.band_set,
-        normalisation=normalisation,
-        temperature=1.0,
-        threshold=0.5,
-        weights_hash="",
-        card={},
-        input_scale=settings.input_scale,
-    )
-    margin, truth = validation_pixels(model.margin, validation, bands.band_set(settings.band_set))
-    temperature = fit_temperature(margin, truth)
-    probability = (1 / (1 + np.exp(-margin / temperature))).astype(np.float32)
-    threshold, f1 = best_threshold(probability, truth)
-    card = {"validation_f1": f1, "validation_calibration_error": calibration_error(probability, truth)}
+        name or model_name(recipe.network, bands.name), recipe.network, network.to("cpu"), bands, normalisation,
+        temperature=1.0, threshold=0.5, weights_hash="", card={}, input_scale=recipe.input_scale, classes=recipe.classes,
+        storage=storage,
+    )  # fmt: skip
+    return TrainedModel(calibrated(model, margins), progress, leads=fabric.is_global_zero)
+
+
+def calibrated(model: LandslideModel, margins: MarginHistogram) -> LandslideModel:
+    """`model` with the temperature and threshold that fit its margins on a validation set; its card says how well."""
+    temperature = fit_temperature(margins)
+    threshold, f1 = best_threshold(margins, temperature)
+    error = calibration_error(margins, temperature)
+    card = {**model.card, "validation_f1": f1, "validation_calibration_error": error}
     return replace(model, temperature=temperature, threshold=threshold, card=card)
 
 
-def adapted_state(network: nn.Module, channels: Sequence[str], start: LandslideModel) -> dict[str, torch.Tensor]:
-    """The state of `network` with the weights of `start`, whose input channels may be others.
+def _launched(device: str, devices: int, precision: str) -> Fabric:
+    """Where the run computes; with several devices, one process each, of which this is one from here on."""
+    from lightning_fabric import Fabric  # takes a second to import, which prediction need not wait for
 
-    The convolution that reads the input keeps the filters of the channels that both have; others stay as they are in
-    `network`. Raises `DataError` when the networks differ in more than that.
-    """
-    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    for name, tensor in start.network.state_dict().items():
-        mine = state.get(name)
-        if mine is None or mine.ndim != tensor.ndim:
-            raise DataError(f"cannot start from {start.name}: it has {name}, and this network has not")
-        if mine.shape == tensor.shape:
-            mine.copy_(tensor)
-        elif mine.shape[1] == len(channels) and tensor.shape[1] == len(start.channels):
-            for here, channel in enumerate(channels):
-                if channel in start.channels:
-                    mine[:, here] = tensor[:, start.channels.index(channel)]
-        else:
-            raise DataError(f"cannot start from {start.name}: {name} has shape {tuple(tensor.shape)}")
-    return state
-
-
-def _validation_f1(
-    settings: Settings, network: nn.Module, normalisation: Normalisation, regions: Sequence[StoredRegion]
-) -> float:
-    """Pixel F1 at probability 0.5."""
-    network.eval()
-    band_set = bands.band_set(settings.band_set)
-
-    def margin(x: torch.Tensor) -> torch.Tensor:
-        return margin_of(logits_of(network, normalisation, x, settings.input_scale))
-
-    result = evaluate(lambda region: region_margin(margin, region, band_set) >= 0, regions)
-    return result.pixels.scores()["f1"]
+    cuda = torch.cuda.is_available()
+    if device not in {"auto", "cpu", "cuda"} or (device == "cuda" and not cuda):
+        raise DataError(
+            f"cannot train on device {device!r}: auto and cpu are possible here{', and cuda' if cuda else ''}"
+        )
+    kind = "cuda" if cuda and device != "cpu" else "cpu"
+    if devices < 1 or (kind == "cuda" and devices > torch.cuda.device_count()):
+        there = torch.cuda.device_count() if kind == "cuda" else "any number of"
+        raise DataError(f"cannot train on {devices} devices: there are {there} of kind {kind}")
+    for quiet in ("lightning_fabric", "lightning.fabric"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
+    fabric = Fabric(
+        accelerator=kind,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=_PRECISIONS[precision],  # type: ignore[arg-type]  # a literal type of theirs
+    )
+    if devices > 1:
+        fabric.launch()
+    return fabric
 
 
-def _prefetched(sampler: PatchSampler, first: int, last: int) -> Iterator[tuple[int, tuple[FloatArray, ByteArray]]]:
-    """(number, batch) from `first` up to `last`, the next one being drawn while the present one is used."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(sampler.draw, first)
-        for number in range(first, last):
-            batch = coming.result()
-            if number + 1 < last:
-                coming = pool.submit(sampler.draw, number + 1)
-            yield number, batch
+def _identity(
+    recipe: Recipe, plan: Plan, bands: BandSet, normalisation: Normalisation, start: LandslideModel | None
+) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be gone on from, besides plain numbers."""
+    fitted = json.dumps(normalisation.to_json(), sort_keys=True)
+    return {
+        "recipe": recipe.to_json(),
+        "plan": vars(plan),
+        "bands": list(bands.channels),
+        "normalisation": hashlib.sha256(fitted.encode()).hexdigest(),
+        "start": start.weights_hash if start is not None else "",
+    }
 
 
-if __name__ == "__main__":
-    from modeling.shipped import main
-
-    sys.exit(main())
+def _finite(loss: torch.Tensor, progress: Progress) -> float:
+    """The loss as a number; `DataError` when it is none, before weights that are none either are stored."""
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise DataError(
+            f"the loss is {value} at step {progress.step}: lower the learning rate, or look for channels of the training"
+            " data with values that are not physical"
+        )
+    return value

@@ -14,9 +14,12 @@ import torch
 from torch import nn
 
 from modeling import networks
+from modeling.bands import BAND_SETS, BandSet, band_set
+from modeling.card import card_text
 from modeling.errors import BandSetError, DataError, WeightsError
 from modeling.forward import logits_of
 from modeling.model import (
+    WEIGHTS_FOLDER,
     LandslideModel,
     available_models,
     choose_model,
@@ -26,7 +29,9 @@ from modeling.model import (
     stored_state,
 )
 from modeling.normalise import fit
+from modeling.precision import Bfloat16Proof
 
+PROOF = Bfloat16Proof(0.8, 0.7996, 1000, 100, "a test")
 RGB = ["red_post", "green_post", "blue_post"]
 RGB_TERRAIN = [*RGB, "red_pre", "green_pre", "blue_pre", "slope", "hillshade"]
 TEN_BAND = [*RGB_TERRAIN, "nir_pre", "nir_post"]
@@ -42,7 +47,7 @@ def model() -> LandslideModel:
         name="small",
         network_name="msf-litenet",
         network=network,
-        band_set="rgb",
+        bands=band_set("rgb"),
         normalisation=fit("standardise", rng.normal(0.1, 0.05, (3, 1000)).astype(np.float32)),
         temperature=1.7,
         threshold=0.4,
@@ -64,10 +69,28 @@ def x() -> torch.Tensor:
 def test_a_stored_model_predicts_the_same(model: LandslideModel, stored: Path, x: torch.Tensor) -> None:
     loaded = load_model(stored)
     assert torch.equal(loaded.probability(x), model.probability(x))
-    assert (loaded.temperature, loaded.threshold, loaded.band_set) == (1.7, 0.4, "rgb")
+    assert (loaded.temperature, loaded.threshold, loaded.bands) == (1.7, 0.4, band_set("rgb"))
     assert loaded.card == {"about": "a test"}
     assert len(loaded.weights_hash) == 64
     assert stored.stat().st_size < 5_400_000
+
+
+def test_a_model_may_state_channels_of_its_own_and_one_class(tmp_path: Path) -> None:
+    own = BandSet("landslide4sense", ("B2", "B3", "slope"), "Sentinel-2 bands as they are named there")
+    network = networks.create("msf-litenet", in_channels=3, classes=1).eval()
+    values = np.random.default_rng(0).normal(0.1, 0.05, (3, 100)).astype(np.float32)
+    made = LandslideModel(
+        "own", "msf-litenet", network, own, fit("standardise", values), 1.0, 0.5, "", {}, classes=1, storage="float32",
+        bfloat16=PROOF,
+    )  # fmt: skip
+    path = save_model(made, tmp_path)
+    loaded = load_model(path)
+    assert (loaded.bands, loaded.classes, loaded.storage, loaded.bfloat16) == (own, 1, "float32", PROOF)
+    x = torch.rand(1, 3, 33, 31)
+    assert torch.equal(loaded.probability(x), made.probability(x))  # float32 storage rounds nothing
+    with pytest.raises(DataError, match="B2, B3, slope"):
+        loaded.probability(torch.rand(1, 4, 8, 8))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_probability_is_calibrated_finite_and_in_range(model: LandslideModel, x: torch.Tensor) -> None:
@@ -160,8 +183,17 @@ def change(path: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"band_set": "ten-band"}, "normalisation of 3 channels"),
-        ({"band_set": "infra-red"}, "unknown band set"),
+        ({"bands": BAND_SETS["ten-band"].to_json()}, "normalisation of 3 channels"),
+        ({"bands": {"name": "ten-band", "channels": RGB, "about": ""}}, "has the channels red_post"),
+        ({"bands": {"name": "mine", "channels": ["a", "b", "a"], "about": ""}}, "one of them twice"),
+        ({"bands": {"name": "mine", "channels": [1, 2, 3], "about": ""}}, "not a channel's name"),
+        ({"bands": {"name": "mine", "channels": [], "about": ""}}, "no channels"),
+        ({"bands": "rgb"}, "cannot be read"),
+        ({"classes": 3}, "out of range"),
+        ({"temperature": float("nan")}, "out of range"),
+        ({"bfloat16": {"f1_float32": 0.8}}, "proof for bfloat16"),
+        ({"storage": "int4"}, "storage 'int4'"),
+        ({"classes": 1}, "shape"),
         ({"network": "unheard-of"}, "unknown network"),
         ({"temperature": 0.0}, "out of range"),
         ({"threshold": 1.5}, "out of range"),
@@ -206,9 +238,13 @@ def test_shipped_models_load_and_say_that_they_know_simulated_data_only(name: st
     assert name in available_models()
     model = load_model(name)
     assert model.name == name
-    assert f"_{model.band_set}" in name
+    assert f"_{model.bands.name}" in name
+    assert model.bands == BAND_SETS[model.bands.name]
     assert "simulated" in model.card["about"]
     assert model.card["sha256"] == model.weights_hash
-    assert "luding" not in " ".join(model.card["training_regions"] + model.card["validation_regions"])
+    parts = model.card["data"]["parts"]
+    assert set(parts["training"]) == set(parts["validation"]) == {"iburi", "jiuzhaigou", "palu"}
+    assert set(parts["held out"]) == {"luding"}
+    assert (WEIGHTS_FOLDER / f"{name}.md").read_text(encoding="utf-8") == card_text(model)
     channels = len(model.channels)
     assert model.probability(torch.full((1, channels, 64, 64), 0.1)).shape == (1, 64, 64)

@@ -14,7 +14,8 @@ from modeling import bands
 from modeling.baseline import load_baseline
 from modeling.dataset import STORED_LAYERS, store_region
 from modeling.model import load_model
-from modeling.shipped import HELD_OUT_DOMAIN, RECIPES, SHIPPED, RegionPlan, Split, main, make, shipped_split
+from modeling.shipped import RUNS, SHIPPED, main, make, steps_within
+from modeling.shipped_regions import HELD_OUT_DOMAIN, RegionPlan, Split, regions_of, shipped_split
 
 SMALL = Split((RegionPlan("iburi", 1), RegionPlan("palu", 2)), (RegionPlan("iburi", 3),), (RegionPlan("luding", 4),))
 
@@ -46,32 +47,36 @@ def test_no_region_is_in_two_parts_and_the_held_out_domain_is_in_one() -> None:
     assert {plan.seed for plan in split.training}.isdisjoint(plan.seed for plan in split.validation)
 
 
-def test_every_band_set_has_a_recipe_of_its_own() -> None:
+def test_every_band_set_has_a_run_of_its_own() -> None:
     assert set(SHIPPED) == set(bands.BAND_SETS)
-    assert all(RECIPES[name].band_set == name for name in SHIPPED)
-    assert all(settings.start in RECIPES for settings in RECIPES.values() if settings.start)
+    assert all(RUNS[name].bands == name for name in SHIPPED)
+    assert all(run.start in RUNS for run in RUNS.values() if run.start)
 
 
 def test_making_a_model_writes_weights_baseline_and_honest_cards(work: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    recipes = {
-        name: replace(settings, steps=4, batch=2, patch_px=64, warm_up_steps=1, validate_every=2)
-        for name, settings in RECIPES.items()
+    runs = {
+        name: replace(run, recipe=replace(run.recipe, steps=4, batch=2, patch_px=64, validate_every=2))
+        for name, run in RUNS.items()
     }
     out = tmp_path / "weights"
-    path = make("ten-band", SMALL, out=out, work=work, workers=1, recipes=recipes)
+    path = make("ten-band", SMALL, out=out, work=work, workers=1, runs=runs)
     assert not [left for left in out.iterdir() if "coarse" in left.name]
     assert path.name == "msf-litenet_ten-band.safetensors"
     model = load_model(path)
-    assert model.card["training_regions"] == ["iburi-1", "palu-2"]
-    assert model.card["held_out_regions"] == ["luding-4"]
+    parts = model.card["data"]["parts"]
+    assert {part: list(domains) for part, domains in parts.items()} == {
+        "training": ["iburi", "palu"], "validation": ["iburi"], "held out": ["luding"],
+    }  # fmt: skip
+    assert parts["training"]["palu"].endswith("seeds 2")
+    assert model.card["start"]["name"] == "msf-litenet_ten-band"
     assert model.card["scores"]["held out"]["baseline"]["pixels"]["f1"] > 0.95  # the toy is the baseline's home
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert "Trained on simulated data only" in text
     assert model.weights_hash in text
     assert f"{model.card['scores']['held out']['model']['pixels']['f1']:.3f}" in text
     assert load_baseline(out / "dndvi-slope.json").tuned_on == ("iburi-1", "palu-2")
-    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["card"]["settings"]["steps"] == 4
+    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["card"]["recipe"]["steps"] == 4
 
 
 def test_the_command_line_needs_to_know_which_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,3 +84,10 @@ def test_the_command_line_needs_to_know_which_model(capsys: pytest.CaptureFixtur
         main([])
     assert stopped.value.code == 2
     assert "--band-set" in capsys.readouterr().err
+
+
+def test_minutes_become_steps(work: Path) -> None:
+    run = replace(RUNS["rgb"], recipe=replace(RUNS["rgb"].recipe, batch=2, patch_px=64, input_scale=1))
+    regions = regions_of(work / "regions", SMALL.training, 1)
+    few, more = (steps_within(minutes, run, regions) for minutes in (0.5, 50.0))
+    assert 1 <= few < more
