@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import httpx
 import typer
 
+from flows import cli_evaluate, cli_train
+from flows.cli_dataset import app as dataset
 from flows.errors import FlowError
 from gee.errors import GeeError
 from infra.local.stack import StackError
@@ -198,6 +200,12 @@ def _settings() -> Settings:
     from flows.settings import load_settings
 
     return load_settings()
+
+
+# After the commands of the pipeline, so that the help lists those first.
+app.add_typer(dataset, name="dataset")
+cli_train.register(app)
+cli_evaluate.register(app)
 
 
 def _request(event_id: str, aoi: Path | None, event_date: str | None, *, force: bool, truth: Path | None) -> MapRequest:

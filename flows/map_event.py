@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from flows.cluster import dask_client, map_unordered, threads_for
 from flows.errors import ServiceError
 from flows.facts import ReportFacts, Scores
 from flows.layout import ALIGNMENT, FACTS, PRODUCTS, EventLayout, asset_label
-from flows.mapping import make_inventory, write_layers, write_mask, write_observed, write_probability
+from flows.mapping import survey, write_layers, write_mask, write_probability
 from flows.planning import MapPlan, check_rule, find_event, make_plan
 from flows.publish import Publication, UploadedRun, find_publication, make_visible, upload_products
 from flows.request import MapRequest
@@ -44,7 +45,6 @@ from gee.records import TileRecord
 from gee.scenecube import SceneCube, open_cube
 from gee.session import Session, SessionConfig, connect, open_session
 from gee.types import Tile
-from modeling.bands import band_set
 from modeling.model import load_model
 
 
@@ -194,11 +194,15 @@ def _alignment(folder: Path) -> Alignment:
 def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
     """Stream the cube through the network into probability.tif; returns whether it was done now."""
     scene, path = AlignedScene(read_cube(plan, settings), _alignment(folder)), folder / "probability.tif"
+
+    def make() -> None:
+        # A cluster is asked only where one is set: in this process its threads would have nothing to add.
+        serving = dask_client(settings.dask, threads=1) if settings.dask.address else nullcontext()
+        with serving as client:
+            write_probability(scene, load_model(plan.model), path, settings.model, client)
+
     with bucket(settings) as store:
-        return once(
-            store, plan.run, "map", folder, (path.name,),
-            lambda: write_probability(scene, load_model(plan.model), path, settings.model),
-        )  # fmt: skip
+        return once(store, plan.run, "map", folder, (path.name,), make)
 
 
 @_stage("products")
@@ -209,12 +213,10 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
 
     def make() -> None:
         model = load_model(plan.model)
-        sides = write_observed(
-            scene, band_set(model.band_set), folder / "probability.tif", folder / "observed.tif", folder
-        )
-        inventory = make_inventory(
-            sides, cube.grid, model, settings.model, event_id=plan.event.id, run_key=plan.run.run_key
-        )
+        sides, inventory = survey(
+            scene, model, folder / "probability.tif", folder / "observed.tif", settings.model,
+            event_id=plan.event.id, run_key=plan.run.run_key,
+        )  # fmt: skip
         write_mask(inventory, sides, cube.grid, folder / "mask.tif")
         write_layers(inventory, folder)
         scores: tuple[Scores, ...] = ()

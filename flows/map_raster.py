@@ -18,7 +18,7 @@ from flows.alignment import AlignedScene, measure_alignment
 from flows.copies import publish_to_folder, require_free_folder
 from flows.facts import EventFacts, Imagery, Provenance, ReportFacts, coverage, inventory_facts, landslides_of
 from flows.layout import FACTS, short_hash
-from flows.mapping import make_inventory, write_layers, write_mask, write_observed, write_probability
+from flows.mapping import survey, write_layers, write_mask, write_probability
 from flows.planning import code_version
 from flows.product_set import sha256_of
 from flows.run import say, show_result, shown_progress
@@ -27,7 +27,6 @@ from flows.scratch import scratch_folder
 from flows.settings import Settings
 from flows.telling import trained_on_simulated, write_pages
 from gee.types import PHASES, Grid, Observed
-from modeling.bands import band_set
 from modeling.model import LandslideModel, choose_model, load_model
 from modeling.raster_pair import RasterPair, Scaling, open_pair
 
@@ -86,7 +85,6 @@ def map_raster_pair(
     with open_pair([pre], [post], dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
         plain = PairScene(pair)
         model = load_model(choose_model(plain.layer_names) if weights == "auto" else weights)
-        wanted = band_set(model.band_set)
         inputs = {"pre": sha256_of(pre), "post": sha256_of(post), "dem": sha256_of(dem)}
         read = {
             "bands": None if bands is None else list(bands),
@@ -101,8 +99,10 @@ def map_raster_pair(
             alignment = measure_alignment(plain, settings.alignment)
             scene = AlignedScene(plain, alignment)
             write_probability(scene, model, folder / "probability.tif", settings.model)
-            sides = write_observed(scene, wanted, folder / "probability.tif", folder / "observed.tif", folder)
-            inventory = make_inventory(sides, scene.grid, model, settings.model, event_id=name, run_key=run_key)
+            sides, inventory = survey(
+                scene, model, folder / "probability.tif", folder / "observed.tif", settings.model,
+                event_id=name, run_key=run_key,
+            )  # fmt: skip
             write_mask(inventory, sides, scene.grid, folder / "mask.tif")
             write_layers(inventory, folder)
             facts = ReportFacts(
@@ -131,7 +131,7 @@ def _provenance(
     changing = settings.model_dump(mode="json", include={"alignment", "model"})
     changing["model"]["weights"] = model.name  # never the path of a user's file
     return Provenance(
-        run_key=run_key, code_version=code_version(), model=model.name, band_set=model.band_set,
+        run_key=run_key, code_version=code_version(), model=model.name, band_set=model.bands.name,
         weights_hash=model.weights_hash, threshold=model.threshold,
         cube_hash=hashlib.sha256("".join(inputs.values()).encode()).hexdigest(), dem=dem.name, mask_rule="",
         area_reason="the extent of the rasters", settings_hash=short_hash(changing),

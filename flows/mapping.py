@@ -1,7 +1,7 @@
 """From a scene and a model to the rasters and the inventory of a version.
 
 The scene is anything that can be read in windows: a cube from Earth Engine or a pair of the user's rasters. Nothing
-here holds more of it than a row of tiles, except rasters of a few bytes a pixel that are mapped from disk.
+here holds more of it than a row of tiles, and of the landslides their outlines.
 """
 
 from __future__ import annotations
@@ -9,26 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import rasterio.features
 import shapely
 from affine import Affine
+from rasterio.windows import Window
 
 from flows.facts import combined_observed
 from flows.observed_colours import rgba
 from flows.progress import report
 from flows.scene import Block, CodeArray, DayArray, FloatArray, Scene, Slices
-from flows.scratch import reserve
+from flows.serving import map_on_cluster, network_workers
 from flows.settings import ModelSettings
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Observed
-from modeling.bands import BandSet, band_set
+from modeling.bands import BandSet
+from modeling.burn import burn
 from modeling.cog import Category, CogProfile, CogWriter, class_profile, mask_profile, probability_profile
-from modeling.inventory import vectorise, write_inventory
+from modeling.inference import Execution, choose, prepare
+from modeling.inventory import InventoryMaker
+from modeling.inventory_files import write_inventory
 from modeling.model import LandslideModel
 from modeling.predict import predict_tiles
 
@@ -58,92 +63,124 @@ def windows(grid: Grid) -> Iterator[Slices]:
             yield slice(top, min(top + WINDOW_PX, height)), slice(left, min(left + WINDOW_PX, width))
 
 
-def write_probability(scene: Scene, model: LandslideModel, path: Path, settings: ModelSettings) -> None:
-    """Map `scene` with `model` into a float32 COG of probabilities in [0, 1], NaN where not observed."""
-    wanted = band_set(model.band_set)
+@dataclass(frozen=True)
+class NetworkReader:
+    """Reads what a network needs of a scene: a `modeling.predict.TileReader` that can travel to a worker."""
 
-    def read(window: Slices) -> tuple[Mapping[str, FloatArray], npt.NDArray[np.bool_]]:
-        block = scene.read_tile(*window, layers=wanted.requires)
-        return block.layers, seen(block, wanted) == Observed.CLEAR
+    scene: Scene
+    """What is read."""
+    bands: BandSet
+    """What the network sees."""
 
-    tags = {"model": model.name, "weights_sha256": model.weights_hash, "threshold": f"{model.threshold:.4f}"}
-    profile = probability_profile(scene.grid.crs, scene.grid.affine, scene.grid.shape_yx, tags)
-    with CogWriter(path, profile) as writer:
-        predict_tiles(
-            model, read, scene.grid.shape_yx, writer.write, tile_px=settings.tile_px, halo_px=settings.halo_px,
-            progress=lambda done, total: report("map tiles", done, total),
-        )  # fmt: skip
+    def __call__(self, window: Slices) -> tuple[Mapping[str, FloatArray], npt.NDArray[np.bool_]]:
+        """The layers of a window, and where all of them are known and clear."""
+        block = self.scene.read_tile(*window, layers=self.bands.requires)
+        return block.layers, seen(block, self.bands) == Observed.CLEAR
+
+
+def execution_for(model: LandslideModel, shape_yx: tuple[int, int], settings: ModelSettings) -> Execution:
+    """How this machine maps a scene with these settings."""
+    return choose(
+        model, shape_yx, device=settings.device, precision=settings.precision, tile_px=settings.tile_px,
+        halo_px=settings.halo_px,
+        memory_bytes=None if settings.memory_mb is None else settings.memory_mb * 10**6,
+    )  # fmt: skip
+
+
+def write_probability(
+    scene: Scene, model: LandslideModel, path: Path, settings: ModelSettings, client: Any = None
+) -> None:
+    """Map `scene` with `model` into a float32 COG of probabilities in [0, 1], NaN where not observed.
+
+    With the `client` of a Dask cluster that has workers for networks (`flows.serving`) they do it, else this process.
+    """
+    grid = scene.grid
+    execution = execution_for(model, grid.shape_yx, settings)
+    tags = {
+        "model": model.name,
+        "weights_sha256": model.weights_hash,
+        "threshold": f"{model.threshold:.4f}",
+        "computed_in": str(execution),
+    }
+    read = NetworkReader(scene, model.bands)
+    told = partial(report, "map tiles")
+    with CogWriter(path, probability_profile(grid.crs, grid.affine, grid.shape_yx, tags)) as writer:
+        if client is not None and network_workers(client):
+            map_on_cluster(client, model, execution, read, grid.shape_yx, writer.write, progress=told)
+        else:
+            predict_tiles(
+                prepare(model, execution), read, grid.shape_yx, writer.write, tile_px=execution.tile_px,
+                halo_px=execution.halo_px, batch=execution.batch, progress=told,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Sides:
-    """What the inventory needs of every pixel, mapped from disk; arrays are (y, x)."""
+    """What is told of a map beside its probability."""
 
-    probability: FloatArray
-    """In [0, 1], NaN where not observed."""
-    observed: CodeArray
-    """Codes of `gee.types.Observed`, combined over the phases."""
-    slope_deg: FloatArray
-    """Slope in degrees."""
-    elevation_m: FloatArray
-    """Elevation in metres."""
-    pre_days: DayArray
-    """Acquisition before, days since 1970-01-01, -1 where there is none."""
-    post_days: DayArray
-    """Acquisition after, likewise."""
+    observed: Path
+    """The COG of codes of `gee.types.Observed`, combined over the phases."""
     counts: Mapping[int, int]
     """Pixels of each combined code."""
+    days: Mapping[str, tuple[int, int]]
+    """First and last acquisition of each phase in the pixels that were observed, days since 1970-01-01; phases without
+    one are not there."""
+
+    def codes(self, window: Slices) -> CodeArray:
+        """The codes of one window, (y, x)."""
+        with rasterio.open(self.observed, driver="GTiff") as file:
+            codes: CodeArray = file.read(1, window=Window.from_slices(*window))
+        return codes
 
 
-def write_observed(scene: Scene, wanted: BandSet, probability: Path, path: Path, scratch: Path) -> Sides:
-    """Write the COG of what was observed and why the rest was not, and collect what the inventory needs in `scratch`."""
-    shape = scene.grid.shape_yx
-
-    def mapped(name: str, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-        path = scratch / f"{name}.npy"
-        array: npt.NDArray[np.generic] = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
-        reserve(path)
-        return array
-
-    arrays = {
-        "probability": mapped("probability", np.float32), "observed": mapped("observed", np.uint8),
-        "slope_deg": mapped("slope", np.float32), "elevation_m": mapped("elevation", np.float32),
-        "pre_days": mapped("pre", np.int32), "post_days": mapped("post", np.int32),
-    }  # fmt: skip
+def survey(
+    scene: Scene,
+    model: LandslideModel,
+    probability: Path,
+    path: Path,
+    settings: ModelSettings,
+    *,
+    event_id: str,
+    run_key: str,
+) -> tuple[Sides, geopandas.GeoDataFrame]:
+    """Read the scene beside its `probability`: write the COG of what was observed, and why the rest was not, to `path`,
+    and make the inventory of landslides, largest first; schema-complete when there are none."""
+    grid, wanted = scene.grid, model.bands
     counts: Counter[int] = Counter()
+    days: dict[str, tuple[int, int]] = {}
     needed = tuple(dict.fromkeys((*wanted.requires, "slope", "elevation")))
-    every = list(windows(scene.grid))
-    with (
-        rasterio.open(probability) as source,
-        CogWriter(path, _observed_profile(scene.grid)) as writer,
-    ):
+    every = list(windows(grid))
+    maker = InventoryMaker(
+        grid.shape_yx, threshold=model.threshold, transform=grid.affine, crs=grid.crs,
+        minimum_area_m2=settings.minimum_area_m2,
+    )  # fmt: skip
+    with rasterio.open(probability, driver="GTiff") as source, CogWriter(path, _observed_profile(grid)) as writer:
         for done, window in enumerate(every, start=1):
             block = scene.read_tile(*window, layers=needed)
             codes = seen(block, wanted)
             writer.write(window, codes)
-            values, occurrences = np.unique(codes, return_counts=True)
-            counts.update(dict(zip(values.tolist(), occurrences.tolist(), strict=True)))
-            arrays["probability"][window] = source.read(1, window=rasterio.windows.Window.from_slices(*window))
-            arrays["observed"][window] = codes
-            arrays["slope_deg"][window], arrays["elevation_m"][window] = (
-                block.layers["slope"],
-                block.layers["elevation"],
-            )
-            arrays["pre_days"][window], arrays["post_days"][window] = block.date
+            counts.update(_occurrences(codes))
+            for phase, dates in zip(PHASES, block.date, strict=True):
+                _extend(days, phase, dates[codes == Observed.CLEAR])
+            maker.add(
+                window, source.read(1, window=Window.from_slices(*window)), slope_deg=block.layers["slope"],
+                elevation_m=block.layers["elevation"], pre_date_days=block.date[0], post_date_days=block.date[1],
+                observed=codes,
+            )  # fmt: skip
             report("what was observed", done, len(every))
-    return Sides(**arrays, counts=dict(counts))  # type: ignore[arg-type]
+    inventory = maker.finish(event_id=event_id, version=run_key, model=model.weights_hash)
+    return Sides(path, dict(counts), days), inventory
 
 
-def make_inventory(
-    sides: Sides, grid: Grid, model: LandslideModel, settings: ModelSettings, *, event_id: str, run_key: str
-) -> geopandas.GeoDataFrame:
-    """The landslide polygons of a map, largest first; schema-complete when there are none."""
-    return vectorise(
-        sides.probability, threshold=model.threshold, transform=grid.affine, crs=grid.crs, slope_deg=sides.slope_deg,
-        elevation_m=sides.elevation_m, post_date_days=sides.post_days, pre_date_days=sides.pre_days,
-        observed=sides.observed, event_id=event_id, version=run_key, minimum_area_m2=settings.minimum_area_m2,
-        model=model.weights_hash,
-    )  # fmt: skip
+def _occurrences(codes: CodeArray) -> Mapping[int, int]:
+    return {code: int(number) for code, number in enumerate(np.bincount(codes.reshape(-1))) if number}
+
+
+def _extend(days: dict[str, tuple[int, int]], phase: str, dates: DayArray) -> None:
+    known = dates[dates >= 0]
+    if known.size:
+        first, last = days.get(phase, (int(known[0]), int(known[0])))
+        days[phase] = min(first, int(known.min())), max(last, int(known.max()))
 
 
 def write_mask(inventory: geopandas.GeoDataFrame, sides: Sides, grid: Grid, path: Path) -> None:
@@ -160,15 +197,9 @@ def inventory_mask(inventory: geopandas.GeoDataFrame, sides: Sides, grid: Grid, 
     shape = (rows.stop - rows.start, columns.stop - columns.start)
     left, top = transform @ (0, 0)
     right, bottom = transform @ (shape[1], shape[0])
-    near = (
-        inventory.geometry.iloc[inventory.sindex.query(shapely.box(left, bottom, right, top))] if len(inventory) else ()
-    )
-    mask = (
-        rasterio.features.rasterize(near, out_shape=shape, transform=transform, fill=0, default_value=1, dtype="uint8")
-        if len(near)
-        else np.zeros(shape, np.uint8)
-    )
-    mask[sides.observed[window] != Observed.CLEAR] = MASK_NODATA
+    near = inventory.geometry.iloc[inventory.sindex.query(shapely.box(left, bottom, right, top))]
+    mask = burn(np.asarray(near, object), shape, transform).astype(np.uint8)
+    mask[sides.codes(window) != Observed.CLEAR] = MASK_NODATA
     return mask
 
 

@@ -110,7 +110,7 @@ def make_plan(
         minimum_slope_deg=settings.area.minimum_slope_deg, reach_m=settings.area.slope_reach_m,
         maximum_area_km2=settings.area.maximum_area_km2,
     )  # fmt: skip
-    draft, window_note = _plan_scenes(event, area, settings, session)
+    draft, window_note = plan_scenes(event, area, settings, session)
     layout = EventLayout(f"gs://{settings.storage.bucket}", event.id)
     cube = replace(draft, uri=layout.cube(draft.plan_hash))
     model = settings.model.weights
@@ -157,9 +157,10 @@ def cube_rules(settings: Settings) -> CubeRules:
     )  # fmt: skip
 
 
-def _plan_scenes(
+def plan_scenes(
     event: EarthquakeEvent, area: AreaOfInterest, settings: Settings, session: Session
 ) -> tuple[CubePlan, str]:
+    """The plan of an event's cube, without its address, and why its window before the event was taken."""
     imagery, rules = settings.imagery, cube_rules(settings)
     after = Window(event.time, event.time + dt.timedelta(days=imagery.days_after))
     windows = candidates(

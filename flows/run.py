@@ -131,11 +131,13 @@ def show_result(facts: ReportFacts, version: int | None, folder: Path) -> None:
 def show_plan(request: MapRequest, settings: Settings) -> None:
     """Print what mapping an event would take; nothing is launched and nothing is written."""
     from flows.map_event import connected
+    from flows.mapping import execution_for
     from flows.planning import check_rule, find_event, make_plan
     from flows.sizing import estimate, measured_speed, plan_rows
     from flows.usgs import UsgsClient
     from gee.budget import Account, Budget
     from gee.coverage import clear_share
+    from modeling.inference import prepare, working_bytes_per_pixel
     from modeling.model import load_model
 
     with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs, connected(settings) as session:
@@ -145,13 +147,15 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
             plan = make_plan(request, event, settings, session, usgs)
             share = clear_share(session, plan.cube)
         model = load_model(plan.model)
-        side = settings.model.tile_px
+        execution = execution_for(model, plan.cube.grid.shape_yx, settings.model)
+        ready, side = prepare(model, execution), min(execution.tile_px, 512)
 
         def run_tile() -> int:
-            model.probability(torch.zeros(1, len(model.channels), side, side))
+            ready.probability(torch.zeros(1, len(model.channels), side, side)).cpu()
             return side * side
 
-        cost = estimate(plan, settings, measured_speed(run_tile), model.input_scale)
+        needed = working_bytes_per_pixel(model, execution.precision, torch.device(execution.device))
+        cost = estimate(plan, settings, measured_speed(run_tile), execution, needed)
     table = Table(title="Plan (nothing is launched)", show_header=False, title_justify="left")
     rows = [("rule", rule), *plan_rows(plan)]
     rows += [
@@ -180,7 +184,6 @@ def tidy_event(event_id: str, settings: Settings) -> None:
 
 def show_models() -> None:
     """Print the shipped networks, what each needs, and how it scored on simulated regions of a kind it never saw."""
-    from modeling.bands import band_set
     from modeling.model import available_models, load_model
 
     scored = "pixel F1, simulated held-out regions"
@@ -188,5 +191,5 @@ def show_models() -> None:
     for name in available_models():
         model = load_model(name)
         score = model.card["scores"]["held out"]["model"]["pixels"]["f1"]
-        table.add_row(name, ", ".join(band_set(model.band_set).requires), f"{model.threshold:.2f}", f"{score:.2f}")
+        table.add_row(name, ", ".join(model.bands.requires), f"{model.threshold:.2f}", f"{score:.2f}")
     CONSOLE.print(table)

@@ -19,7 +19,8 @@ from flows.mapping import Sides, inventory_mask, windows
 from flows.scene import Scene
 from gee.types import Grid, Observed
 from modeling.baseline import load_baseline
-from modeling.metrics import confusion, object_scores
+from modeling.metrics import confusion
+from modeling.objects import object_scores
 
 BoolArray = npt.NDArray[np.bool_]
 BASELINE = "dNDVI and slope threshold"
@@ -39,7 +40,7 @@ def score(
     """
     grid = scene.grid
     known, landslide = _read_truth(truth, grid)
-    valid = known & (sides.observed == Observed.CLEAR)
+    valid = known & (sides.codes((slice(0, grid.shape_yx[0]), slice(0, grid.shape_yx[1]))) == Observed.CLEAR)
     if not valid.any():
         raise FlowError(f"truth {truth}: none of its pixels was observed, so nothing can be scored")
     mapped = np.zeros(grid.shape_yx, bool)

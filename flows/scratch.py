@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from flows.errors import FlowError
 from flows.settings import WorkSettings
 
-BYTES_PER_PX = 60
+BYTES_PER_PX = 30
 """Of the products and what they are made from, uncompressed: about twice what they take."""
 
 
@@ -44,13 +43,3 @@ def require_room(folder: Path, needed_bytes: int, setting: str) -> None:
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists already."""
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def reserve(path: Path) -> None:
-    """Make sure that a file that is written through memory has its blocks: a full disk would end the process there.
-
-    Raises `OSError` when the disk is full.
-    """
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

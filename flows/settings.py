@@ -173,8 +173,21 @@ class ModelSettings(_Group):
     weights: str = Field(
         "auto", description="`auto`, a name of `quakeslide models`, or the path of a .safetensors file."
     )
-    tile_px: int = Field(512, ge=64, description="Side of an inference tile without its halo, in pixels.")
+    tile_px: int | None = Field(
+        None, ge=64, description="Side of an inference tile without its halo, in pixels; chosen by memory when not set."
+    )
     halo_px: int = Field(32, ge=0, description="Overlap on each side of an inference tile, in pixels.")
+    device: str = Field(
+        "auto", description="What computes the network: `auto` (a GPU if there is one), cpu, cuda, cuda:N."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="`auto`: bfloat16 where it was measured to be harmless with these weights, else float32."
+    )
+    memory_mb: int | None = Field(
+        None,
+        ge=100,
+        description="Memory for the tiles in the network, in MB; when not set, 600 or half of what is free.",
+    )
     minimum_area_m2: float = Field(400.0, ge=0, description="Polygons smaller than this are dropped.")
 
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from flows.planning import MapPlan
 from flows.settings import Settings
 from gee.terrain import LAYERS
+from modeling.inference import Execution
 
 REQUEST_S = 4.0
 """Assumed seconds of one Earth Engine request of a 512-pixel tile, a composite of some ten scenes."""
 BASE_MEMORY_MB = 700
 """Memory of the process before the first tile, measured: Python, torch, GDAL, Prefect and Dask imported."""
-BYTES_PER_WORKING_PX = 430
-"""Peak bytes a pixel of what the network sees of a tile, measured with MSF-LiteNet in float32."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +31,22 @@ class Estimate:
     """Peak memory of the process."""
 
 
-def estimate(plan: MapPlan, settings: Settings, network_px_per_s: float, input_scale: int = 1) -> Estimate:
+def estimate(
+    plan: MapPlan, settings: Settings, network_px_per_s: float, execution: Execution, working_bytes_per_px: float
+) -> Estimate:
     """Expected cost of a plan.
 
-    `network_px_per_s` is the measured speed of the network on this machine, `input_scale` how many times larger than
-    the tile it sees it (`LandslideModel.input_scale`).
+    `network_px_per_s` is the measured speed of the network on this machine, `execution` how it maps, and
+    `working_bytes_per_px` what that takes (`modeling.inference.working_bytes_per_pixel`).
     """
     requests = len(plan.cube.tiles)
     pixels = sum(tile.shape_yx[0] * tile.shape_yx[1] for tile in plan.cube.tiles)
     parallel = min(settings.earthengine.max_concurrent_requests, max(requests, 1))
-    overlap = (1 + 2 * settings.model.halo_px / settings.model.tile_px) ** 2
+    overlap = (1 + 2 * execution.halo_px / execution.tile_px) ** 2
     seconds = requests * REQUEST_S / parallel + overlap * pixels / network_px_per_s
     in_flight = parallel * max((plan.cube.request_bytes(tile) for tile in plan.cube.tiles), default=0)
-    tile_px = (input_scale * (settings.model.tile_px + 2 * settings.model.halo_px)) ** 2
-    memory = BASE_MEMORY_MB + (2 * in_flight + tile_px * BYTES_PER_WORKING_PX) / 1e6
+    window_px = execution.batch * (execution.tile_px + 2 * execution.halo_px) ** 2
+    memory = BASE_MEMORY_MB + (2 * in_flight + window_px * working_bytes_per_px) / 1e6
     return Estimate(requests, plan.cube.total_request_bytes, seconds, memory)
 
 

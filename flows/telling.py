@@ -26,11 +26,11 @@ from flows.mapping import Sides
 from flows.pictures import map_layers, preview_png, report_pictures
 from flows.planning import GIVEN, MapPlan, code_version
 from flows.report import render_report
-from flows.scene import DayArray, FloatArray, Scene, Slices
+from flows.scene import FloatArray, Scene, Slices
 from flows.settings import Settings
 from flows.writeback import asset_containers
 from gee.sentinel2 import PhaseScenes
-from gee.types import Observed, Window
+from gee.types import Window
 from modeling.model import LandslideModel
 
 DETAIL_PX = 320
@@ -66,11 +66,11 @@ def make_facts(
         coverage=coverage(sides.counts, cube.grid.pixel_m),
         inventory=inventory_facts(landslides_of(inventory)),
         imagery=(
-            _imagery("pre", cube.pre_scenes, cube.pre, sides.pre_days, sides),
-            _imagery("post", cube.post_scenes, cube.post, sides.post_days, sides),
+            _imagery("pre", cube.pre_scenes, cube.pre, sides),
+            _imagery("post", cube.post_scenes, cube.post, sides),
         ),
         provenance=Provenance(
-            run_key=plan.run.run_key, code_version=code_version(), model=model.name, band_set=model.band_set,
+            run_key=plan.run.run_key, code_version=code_version(), model=model.name, band_set=model.bands.name,
             weights_hash=model.weights_hash, threshold=model.threshold, cube_hash=cube_hash, dem=cube.dem.id,
             mask_rule=cube.mask_rule, area_reason=plan.area.description, settings_hash=short_hash(changing),
             settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
@@ -117,9 +117,9 @@ def attribution(plan: MapPlan) -> tuple[str, ...]:
     return (notice, terrain, *sorted(own))
 
 
-def _imagery(phase: str, scenes: PhaseScenes, window: Window, days: DayArray, sides: Sides) -> Imagery:
-    used = days[(days >= 0) & (sides.observed == Observed.CLEAR)]
-    dates = [EPOCH + dt.timedelta(days=int(day)) for day in (used.min(), used.max())] if used.size else [None, None]
+def _imagery(phase: str, scenes: PhaseScenes, window: Window, sides: Sides) -> Imagery:
+    used = sides.days.get(phase)
+    dates = [EPOCH + dt.timedelta(days=day) for day in used] if used else [None, None]
     return Imagery(
         phase=phase, scenes=tuple(scene.id for scene in scenes.scenes),
         window=f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}", cloud_masked=scenes.mask is not None,

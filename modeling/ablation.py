@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from modeling.metrics import Confusion, confusion
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+
+_Places = dict[tuple[str, str], Confusion]
+"""Counts by domain and what lies apart in it, which the bootstrap draws together."""
 
 UNKNOWN, MOVED = "unknown", "moved"
 WAYS = (UNKNOWN, MOVED)
@@ -39,7 +43,7 @@ class AblationRow:
     scores: Mapping[str, float]
     """As `metrics.Confusion.scores`, accumulated over all blocks."""
     change: Difference
-    """F1 without the group minus F1 with all bands, paired by block: the more negative, the more the group is worth."""
+    """F1 without the group minus F1 with all bands, paired by place: the more negative, the more the group is worth."""
 
 
 @dataclass(frozen=True)
@@ -99,22 +103,31 @@ def band_ablation(
         raise DataError(f"unknown way {way!r} to take bands away: choose one of {', '.join(WAYS)}")
     if strange := [name for group in groups.values() for name in group if name not in model.channels]:
         raise DataError(f"the model has no channel {strange[0]!r}: it has {', '.join(model.channels)}")
-    whole: list[Confusion] = []
-    parts: dict[str, list[Confusion]] = {name: [] for name in groups}
+    whole: _Places = defaultdict(Confusion)
+    parts: dict[str, _Places] = {name: defaultdict(Confusion) for name in groups}
     for number, block in enumerate(blocks):
         x = torch.from_numpy(np.asarray(block.channels, dtype=np.float32))[None]
-        whole.append(_scored(model, x, block))
+        place = block.domain, block.group or block.name
+        whole[place] += _scored(model, x, block)
         for name, group in groups.items():
             taken = [model.channels.index(channel) for channel in group]
             changed = without(x, taken) if way == UNKNOWN else _moved(x, taken, (seed, number))
-            parts[name].append(_scored(model, changed, block))
+            parts[name][place] += _scored(model, changed, block)
         if tell is not None:
             tell(number + 1, len(blocks))
+    if not whole:
+        raise DataError("there is no block to score the model on")
+    domains = [domain for domain, _ in whole]
     rows = [
-        AblationRow(name, tuple(groups[name]), sum(part, Confusion()).scores(), difference(part, whole, seed=seed))
+        AblationRow(
+            name,
+            tuple(groups[name]),
+            sum(part.values(), Confusion()).scores(),
+            difference(list(part.values()), list(whole.values()), strata=domains, seed=seed),
+        )
         for name, part in parts.items()
     ]
-    return Ablation(way, sum(whole, Confusion()).scores(), tuple(rows))
+    return Ablation(way, sum(whole.values(), Confusion()).scores(), tuple(rows))
 
 
 def _scored(model: Explainable, x: torch.Tensor, block: Block) -> Confusion:

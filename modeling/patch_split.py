@@ -125,7 +125,11 @@ _APART = 2.0**40
 
 
 def _points(corners_yx: IntArray, place: IntArray) -> FloatArray:
-    return np.column_stack([corners_yx.astype(np.float64), place * _APART])
+    """Coordinates for a tree, none of them 0: where tiny numbers are flushed to zero, as a process that trains sets it,
+    SciPy's tree looks for the number next to 0 for ever.
+    """
+    least = corners_yx.min(axis=0, initial=0)
+    return np.column_stack([corners_yx.astype(np.float64) - least + 1.0, (place + 1.0) * _APART])
 
 
 def _near_pairs(corners_yx: IntArray, place: IntArray, reach_px: int) -> IntArray:

@@ -258,7 +258,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
     split = shipped_split()
     try:
         runs = RUNS

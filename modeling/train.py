@@ -25,6 +25,7 @@ from modeling.bands import BandSet
 from modeling.batches import IGNORE, Blocks, Sampler
 from modeling.calibrate import best_threshold, calibration_error, fit_temperature
 from modeling.checkpoint import load_checkpoint, save_checkpoint
+from modeling.denormals import flushed_denormals
 from modeling.errors import DataError
 from modeling.feed import fed
 from modeling.forward import logits_of
@@ -60,6 +61,7 @@ class TrainedModel:
     """False in the further processes of a run on several devices, which must write nothing."""
 
 
+@flushed_denormals()
 def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     recipe: Recipe,
     sampler: Sampler,
@@ -93,7 +95,6 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     plan, loss_of = recipe.plan(steps_an_epoch), losses.loss(recipe.loss)
     require_usable(validation, bands.channels)
     fabric = _launched(device, devices, recipe.precision)
-    torch.set_flush_denormal(True)  # saturated activations take 30 times as long otherwise
     torch.manual_seed(seed)
     network = networks.create(recipe.network, in_channels=len(bands.channels), classes=recipe.classes)
     if start is not None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
 import torch
 from fakes.scenes import ArrayScene, array_scene
+from geopandas.testing import assert_geodataframe_equal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.mapping import Sides, inventory_mask, make_inventory, seen, windows, write_mask, write_observed
+from flows.mapping import Sides, inventory_mask, seen, survey, windows, write_mask
 from flows.mapping import write_probability as map_scene
 from flows.settings import ModelSettings
 from gee.types import Grid, Observed
 from modeling import networks
 from modeling.bands import band_set
+from modeling.inventory import vectorise
 from modeling.model import LandslideModel
 from modeling.normalise import Normalisation
 
@@ -70,7 +73,7 @@ def model(name: str = "rgb") -> LandslideModel:
     channels = len(band_set(name).channels)
     network = networks.create("msf-litenet", in_channels=channels, classes=2).eval()
     even = Normalisation("standardise", (0.0,) * channels, (1.0,) * channels, (0.0,) * channels, (-5.0, 5.0))
-    return LandslideModel("m", "msf-litenet", network, name, even, 1.0, 0.5, "ab" * 32, {})
+    return LandslideModel("m", "msf-litenet", network, band_set(name), even, 1.0, 0.5, "ab" * 32, {})
 
 
 def test_a_probability_is_there_exactly_where_the_ground_was_seen(tmp_path: Path) -> None:
@@ -91,57 +94,92 @@ def test_a_probability_is_there_exactly_where_the_ground_was_seen(tmp_path: Path
 def scene() -> ArrayScene:
     """Larger than a window, with every reason not to see."""
     made = array_scene((530, 560))
-    made.observed[0, :, 500:] = Observed.NO_PASS
-    made.observed[1, 500:, :] = Observed.CLOUD
+    made.observed[0, :, 540:] = Observed.NO_PASS
+    made.observed[1, 520:, :] = Observed.CLOUD
     made.observed[:, :8, :] = Observed.OUTSIDE
     made.layers["slope"][10, 10:20] = np.nan
     return made
 
 
+Surveyed = tuple[Sides, geopandas.GeoDataFrame]
+
+
 @pytest.fixture
-def sides(scene: ArrayScene, tmp_path: Path) -> Sides:
+def probability(scene: ArrayScene, tmp_path: Path) -> np.ndarray:
     """With bodies of high probability, some of which border on what was not seen or cross a window."""
     probability = np.full(scene.grid.shape_yx, 0.1, np.float32)
-    for top, left, height, width in ((100, 100, 9, 7), (505, 30, 10, 10), (300, 490, 20, 10), (490, 200, 10, 30)):
+    for top, left, height, width in ((100, 100, 9, 7), (505, 30, 10, 10), (300, 505, 20, 35), (490, 200, 10, 30)):
         probability[top : top + height, left : left + width] = 0.9
     probability[codes_of(scene, "ten-band") != Observed.CLEAR] = np.nan
     profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": 530, "width": 560}
     with rasterio.open(tmp_path / "p.tif", "w", **profile, crs="EPSG:32654", transform=scene.grid.affine) as file:
         file.write(probability, 1)
-    return write_observed(scene, TEN, tmp_path / "p.tif", tmp_path / "observed.tif", tmp_path)
+    return probability
 
 
-def test_what_was_observed_is_written_and_counted(scene: ArrayScene, sides: Sides, tmp_path: Path) -> None:
+def surveyed(scene: ArrayScene, tmp_path: Path, threshold: float = 0.5) -> Surveyed:
+    network = replace(model("ten-band"), threshold=threshold)
+    return survey(
+        scene, network, tmp_path / "p.tif", tmp_path / "observed.tif", ModelSettings(minimum_area_m2=400),
+        event_id="us1", run_key="k",
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("probability")
+def test_what_was_observed_is_written_and_counted(scene: ArrayScene, tmp_path: Path) -> None:
+    scene.date[1, 300:310] += 4
+    scene.date[1, :8] += 9
     codes = codes_of(scene, "ten-band")
+    sides, _ = surveyed(scene, tmp_path)
     with rasterio.open(tmp_path / "observed.tif") as file:
         assert (file.read(1) == codes).all()
         assert file.nodata == Observed.OUTSIDE
     values, counts = np.unique(codes, return_counts=True)
     assert sides.counts == dict(zip(values.tolist(), counts.tolist(), strict=True))
     assert sides.counts[Observed.NO_TERRAIN] == 10
-    assert (np.asarray(sides.observed) == codes).all()
-    assert (np.asarray(sides.post_days) == scene.date[1]).all()
-    assert np.isnan(np.asarray(sides.slope_deg)[10, 10])
+    part = np.s_[500:520, 490:530]
+    assert (sides.codes(part) == codes[part]).all()
+    before, after = (int(scene.date[phase][400, 100]) for phase in (0, 1))
+    assert sides.days == {"pre": (before, before), "post": (after, after + 4)}, "days outside the area do not count"
 
 
-def test_the_mask_is_the_inventory_burnt_back(scene: ArrayScene, sides: Sides, tmp_path: Path) -> None:
-    network = replace(model("ten-band"), threshold=0.5)
-    inventory = make_inventory(
-        sides, scene.grid, network, ModelSettings(minimum_area_m2=400), event_id="us1", run_key="k"
-    )
+def test_dates_of_what_was_not_observed_do_not_count(
+    scene: ArrayScene, probability: np.ndarray, tmp_path: Path
+) -> None:
+    scene.observed[1] = Observed.CLOUD
+    sides, _ = surveyed(scene, tmp_path)
+    assert sides.days == {}
+
+
+def test_the_mask_is_the_inventory_burnt_back(scene: ArrayScene, probability: np.ndarray, tmp_path: Path) -> None:
+    sides, inventory = surveyed(scene, tmp_path)
     write_mask(inventory, sides, scene.grid, tmp_path / "mask.tif")
     with rasterio.open(tmp_path / "mask.tif") as file:
         mask = file.read(1)
-    probability = np.asarray(sides.probability)
     expected = np.where(np.isnan(probability), 255, probability >= 0.5)
     assert (mask == expected).all()
     assert inventory["area_m2"].sum() == 100 * (mask == 1).sum()
     assert inventory["touches_unobserved"].any()
 
 
-def test_an_empty_inventory_masks_nothing(scene: ArrayScene, sides: Sides) -> None:
-    network = replace(model("ten-band"), threshold=0.95)
-    inventory = make_inventory(sides, scene.grid, network, ModelSettings(), event_id="us1", run_key="k")
+def test_the_inventory_of_windows_is_that_of_the_whole_map(
+    scene: ArrayScene, probability: np.ndarray, tmp_path: Path
+) -> None:
+    scene.date[1, :, 200:210] += 4
+    _, inventory = surveyed(scene, tmp_path)
+    whole = vectorise(
+        probability, threshold=0.5, transform=scene.grid.affine, crs=scene.grid.crs,
+        slope_deg=scene.layers["slope"], elevation_m=scene.layers["elevation"], pre_date_days=scene.date[0],
+        post_date_days=scene.date[1], observed=codes_of(scene, "ten-band"), event_id="us1", version="k",
+        model="ab" * 32, minimum_area_m2=400,
+    )  # fmt: skip
+    assert_geodataframe_equal(inventory, whole)
+    assert len(inventory) == 4
+
+
+@pytest.mark.usefixtures("probability")
+def test_an_empty_inventory_masks_nothing(scene: ArrayScene, tmp_path: Path) -> None:
+    sides, inventory = surveyed(scene, tmp_path, threshold=0.95)
     assert len(inventory) == 0
     mask = inventory_mask(inventory, sides, scene.grid, (slice(0, 530), slice(0, 560)))
     assert set(np.unique(mask)) == {0, 255}

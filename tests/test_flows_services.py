@@ -13,7 +13,7 @@ import pytest
 from flows import services as up
 from flows.errors import FlowError, ServiceError
 from flows.preflight import check_bucket, check_prefect, require_services
-from flows.scratch import BYTES_PER_PX, reserve, scratch_folder
+from flows.scratch import BYTES_PER_PX, scratch_folder
 from flows.services import is_local
 from flows.settings import Settings, WorkSettings, load_settings
 from gee.errors import SessionError
@@ -131,12 +131,3 @@ def test_a_disk_without_room_is_refused_with_the_room_it_takes(tmp_path: Path) -
         scratch_folder(WorkSettings(scratch=str(tmp_path / "nowhere")), (1, 1)),
     ):
         pass
-
-
-def test_a_file_that_is_written_through_memory_gets_its_blocks(tmp_path: Path) -> None:
-    path = tmp_path / "sparse"
-    with path.open("wb") as file:
-        file.truncate(1_000_000)
-    assert path.stat().st_blocks * 512 < 1_000_000
-    reserve(path)
-    assert path.stat().st_blocks * 512 >= 1_000_000

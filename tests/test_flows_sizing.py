@@ -8,8 +8,9 @@ import pytest
 from fakes.plans import map_plan
 
 from flows.planning import MapPlan
-from flows.settings import EarthEngineSettings, ModelSettings, Settings
+from flows.settings import EarthEngineSettings, Settings
 from flows.sizing import BASE_MEMORY_MB, REQUEST_S, estimate, measured_speed, plan_rows
+from modeling.inference import Execution
 
 
 @pytest.fixture
@@ -17,29 +18,33 @@ def plan() -> MapPlan:
     return map_plan()
 
 
-def settings(concurrent: int = 2, tile_px: int = 512, halo_px: int = 0) -> Settings:
+def settings(concurrent: int = 2) -> Settings:
     return Settings(
         earthengine=EarthEngineSettings(max_concurrent_requests=concurrent),
-        model=ModelSettings(tile_px=tile_px, halo_px=halo_px),
     )
+
+
+def execution(tile_px: int = 512, halo_px: int = 0, batch: int = 1) -> Execution:
+    return Execution("cpu", "float32", tile_px, halo_px, batch)
 
 
 def test_requests_bytes_and_time_add_up(plan: MapPlan) -> None:
     tiles = plan.cube.tiles
     assert len(tiles) == 6
-    cost = estimate(plan, settings(concurrent=2), network_px_per_s=93 * 121 / 10)
+    cost = estimate(plan, settings(concurrent=2), 93 * 121 / 10, execution(), 100)
     assert (cost.requests, cost.request_bytes) == (6, plan.cube.total_request_bytes)
     assert cost.seconds == pytest.approx(6 * REQUEST_S / 2 + 10)
-    assert estimate(plan, settings(halo_px=128), 1e3).seconds > estimate(plan, settings(), 1e3).seconds
+    haloed = estimate(plan, settings(), 1e3, execution(halo_px=128), 100)
+    assert haloed.seconds > estimate(plan, settings(), 1e3, execution(), 100).seconds
 
 
 def test_memory_grows_with_tiles_in_flight_not_with_the_scene(plan: MapPlan) -> None:
     few = replace(plan, cube=replace(plan.cube, tiles=plan.cube.tiles[:2]))
-    small, large = estimate(few, settings(), 1e6), estimate(plan, settings(), 1e6)
+    small, large = (estimate(each, settings(), 1e6, execution(), 100) for each in (few, plan))
     assert small.memory_mb == large.memory_mb > BASE_MEMORY_MB
-    wider = estimate(plan, settings(tile_px=1024), 1e6).memory_mb
-    assert wider > large.memory_mb
-    assert estimate(plan, settings(tile_px=512), 1e6, input_scale=2).memory_mb == wider
+    wider = estimate(plan, settings(), 1e6, execution(tile_px=1024), 100).memory_mb
+    assert wider - large.memory_mb == pytest.approx(100 * (1024**2 - 512**2) / 1e6)
+    assert estimate(plan, settings(), 1e6, execution(batch=4), 100).memory_mb == wider
 
 
 def test_the_second_run_of_a_tile_is_timed() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
-import numpy as np
 import pytest
 import torch
 from fakes.plans import GIVEN_EVENT, map_plan
@@ -21,26 +20,22 @@ from flows.planning import MapPlan
 from flows.settings import Settings
 from flows.telling import EPOCH, attribution, make_facts, write_pages
 from gee.types import Observed
+from modeling.bands import band_set
 from modeling.inventory import empty_inventory
 from modeling.model import LandslideModel
 from modeling.normalise import Normalisation
 
 MODEL = LandslideModel(
-    "mine", "msf-litenet", torch.nn.Identity(), "ten-band", Normalisation("standardise", (), (), (), (-5, 5)),
+    "mine", "msf-litenet", torch.nn.Identity(), band_set("ten-band"), Normalisation("standardise", (), (), (), (-5, 5)),
     1.0, 0.4, "cd" * 32, {"about": "trained on simulated data only"},
 )  # fmt: skip
 SHAPE = (20, 30)
 
 
 def facts(plan: MapPlan, model: LandslideModel = MODEL, **sides: Any) -> ReportFacts:
-    scene = array_scene(SHAPE)
-    scene.date[1, :5] = DAY_AFTER + 10
-    observed = np.full(SHAPE, Observed.CLEAR, np.uint8)
-    observed[:, :3] = Observed.CLOUD
-    layers = scene.layers
     seen = Sides(
-        np.zeros(SHAPE, np.float32), observed, layers["slope"], layers["elevation"], scene.date[0], scene.date[1],
-        {Observed.CLEAR: 540, Observed.CLOUD: 60},
+        Path("observed.tif"), {Observed.CLEAR: 540, Observed.CLOUD: 60},
+        {"pre": (DAY_BEFORE, DAY_BEFORE), "post": (DAY_AFTER, DAY_AFTER + 10)},
     )  # fmt: skip
     return make_facts(plan, Settings(), model, "ef" * 32, replace(seen, **sides), empty_inventory("EPSG:32654"), ())
 
@@ -68,8 +63,8 @@ def day(number: int) -> dt.date:
     return EPOCH + dt.timedelta(days=number)
 
 
-def test_dates_of_what_was_not_observed_do_not_count() -> None:
-    told = facts(map_plan(), observed=np.full(SHAPE, Observed.CLOUD, np.uint8))
+def test_a_phase_of_which_nothing_was_observed_has_no_dates() -> None:
+    told = facts(map_plan(), days={})
     assert [(imagery.first_date, imagery.last_date) for imagery in told.imagery] == [(None, None)] * 2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -281,6 +281,14 @@ def test_only_the_band_that_decides_is_worth_something(way: str) -> None:
     assert done[-1] == (6, 6)
     assert isinstance(found, Ablation)
     json.dumps(found.to_json())
+
+
+def test_blocks_that_lie_together_are_drawn_together() -> None:
+    model = Explained(Threshold(), ("ndvi_post", "red_post", "slope"))
+    blocks = [replace(block, group=f"region-{number // 3}") for number, block in enumerate(some_blocks())]
+    apart, together = (band_ablation(model, each).rows[0].change.interval for each in (some_blocks(), blocks))
+    assert (apart.blocks, together.blocks) == (6, 2)
+    assert apart.value == together.value
 
 
 def test_bands_that_were_moved_are_the_same_at_every_run() -> None:

@@ -16,6 +16,7 @@ from modeling.benchmark.data import Source, without_terrain
 from modeling.benchmark.plan import Entry, Plan, steps_for
 from modeling.benchmark.speed import training_seconds
 from modeling.complexity import complexity
+from modeling.denormals import flushed_denormals
 
 Told = Callable[[int, int, str], None]
 
@@ -63,9 +64,9 @@ def _times(entries: Sequence[str], plan: Plan, source: Source, told: Told | None
     return taken
 
 
+@flushed_denormals()
 def _time(entry_name: str, channels: int, plan: Plan) -> float:
     entry = Entry.parse(entry_name)
-    torch.set_flush_denormal(True)
     network = networks.create(entry.network, in_channels=channels, classes=2)
     return training_seconds(
         network,

@@ -30,8 +30,10 @@ FAILURES = (BenchError, GeeError, OSError, RuntimeError, ValueError)
 """What ends one stage and not the others."""
 SCRATCH_BYTES = 4 * 2**30
 """What the largest stage writes."""
-COMPARED = ("quakeslide", "numpy", "numcodecs", "zarr", "zarrs", "tensorstore", "dask", "xarray", "earthengine-api", "xee",
-            "geedim", "httpx", "aiohttp")  # fmt: skip
+COMPARED = (
+    "quakeslide", "numpy", "numcodecs", "zarr", "zarrs", "tensorstore", "dask", "xarray", "earthengine-api", "xee", "geedim",
+    "httpx", "aiohttp", "rasterio", "isal", "rio-cogeo", "shapely", "exactextract", "torch", "monai",
+)  # fmt: skip
 
 
 def run_stage(name: str, setting: Setting) -> tuple[Run, list[Row]]:

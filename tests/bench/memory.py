@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -31,11 +28,11 @@ from gee.session import SessionConfig
 from gee.types import Grid, Observed
 
 from . import scenes
-from .cases import BenchError, Case, Group, Setting
+from .cases import Case, Group, Setting
 from .engines import cube_plan
+from .peak import peak_bytes, peak_mb
 
 CONCURRENT = 16
-DEADLINE_S = 300
 
 
 def groups(setting: Setting) -> Iterator[Group]:
@@ -44,7 +41,8 @@ def groups(setting: Setting) -> Iterator[Group]:
     with serve(PixelServer(_pixels).app) as url:
 
         def peak(count: int) -> Callable[[], float]:
-            return lambda: _peak_mb(url, setting.scratch / f"{count}.zarr", count, tile_px)
+            store = setting.scratch / f"{count}.zarr"
+            return lambda: peak_mb(__name__, (url, store, count, tile_px))
 
         cases = [Case(f"{count} tiles", "ours", peak(count)) for count in counts[1:]]
         first = Case(f"{counts[0]} tiles", "limit", peak(counts[0]))
@@ -68,14 +66,6 @@ def _window(side: int) -> Mapping[str, npt.NDArray[Any]]:
     return bands
 
 
-def _peak_mb(url: str, store: Path, count: int, tile_px: int) -> float:
-    command = [sys.executable, "-m", f"{__package__}.memory", url, str(store), str(count), str(tile_px)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    if done.returncode:
-        raise BenchError(f"the pull of {count} tiles ended with code {done.returncode}: {done.stderr[-500:]}")
-    return float(done.stdout) / 1e6
-
-
 def _pull(url: str, store: str, count: int, tile_px: int) -> int:
     """Pull `count` tiles; the process's peak in bytes."""
     side = math.isqrt(count) * tile_px
@@ -85,17 +75,7 @@ def _pull(url: str, store: str, count: int, tile_px: int) -> int:
     work = [dask.delayed(pull_tile, pure=False)(plan, config, tile) for tile in plan.tiles]
     dask.compute(*work, scheduler="threads", num_workers=CONCURRENT)
     seal_cube(plan)
-    return _peak_bytes()
-
-
-def _peak_bytes() -> int:
-    """The peak resident set of this process. Not `ru_maxrss`: that begins with the peak of the process that forked it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_bytes()
 
 
 def main() -> None:

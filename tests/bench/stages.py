@@ -13,6 +13,10 @@ STAGES = {
     "pull": "pull",
     "clients": "clients",
     "memory": "memory",
+    "cog": "cog",
+    "vectors": "vectors",
+    "training": "training",
+    "inference": "inference",
 }
 
 

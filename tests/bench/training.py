@@ -23,6 +23,7 @@ from modeling import losses, networks
 from modeling.augment import augmentation
 from modeling.bands import band_set
 from modeling.batches import IGNORE
+from modeling.denormals import flushed_denormals
 from modeling.normalise import Normalisation
 from modeling.optimise import optimiser_for
 from modeling.patch_store import About, Patch, writing
@@ -54,9 +55,9 @@ def groups(setting: Setting) -> Iterator[Group]:
     size = Size(12, 0.0) if setting.quick else Size(240, 20.0)
     data = open_patches(_written(setting.scratch / "patches.zarr", size.patches))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_flush_denormal(True)
-    for name, precision in _trained(device):
-        yield _group(replace(recipe(name), precision=precision), data, device, setting, size)
+    with flushed_denormals():  # for the bare loop; `fit` sets it itself
+        for name, precision in _trained(device):
+            yield _group(replace(recipe(name), precision=precision), data, device, setting, size)
 
 
 def _trained(device: torch.device) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ def untrained(region: Region, folder: Path, name: str, band_set_name: str, share
     known = pixels.reshape(len(wanted.channels), -1)
     network = networks.create("msf-litenet", in_channels=len(wanted.channels), classes=2).eval()
     model = LandslideModel(
-        name, "msf-litenet", network, wanted.name, fit("standardise", known[:, np.isfinite(known).all(axis=0)]),
+        name, "msf-litenet", network, wanted, fit("standardise", known[:, np.isfinite(known).all(axis=0)]),
         temperature=1.0, threshold=1.0, weights_hash="", card={"trained_on": "nothing"},
     )  # fmt: skip
     if share > 0:
