@@ -31,10 +31,16 @@ def rescale(
     # Pixel i of the result has its centre at (i + 0.5) / factor + start of the patch, in pixels from its corner.
     offset = room * rng.random(2) + 0.5 / factor - 0.5
 
+    centres = [np.arange(length) / factor + start for length, start in zip(truth.shape, offset, strict=True)]
+    # A centre may lie up to half a pixel beyond the outermost centres and still be inside the patch.
+    rows, columns = ((at < -0.5) | (at > length - 0.5) for at, length in zip(centres, truth.shape, strict=True))
+    outside = rows[:, None] | columns
+
     def moved(array: npt.NDArray[np.generic], order: int, beyond: float) -> npt.NDArray[np.generic]:
         out: npt.NDArray[np.generic] = ndimage.affine_transform(
-            array, [1 / factor, 1 / factor], offset, order=order, mode="constant", cval=beyond, prefilter=False
+            array, [1 / factor, 1 / factor], offset, order=order, mode="nearest", prefilter=False
         )
+        out[outside] = beyond
         return out
 
     out = {name: moved(layer, 1, np.nan).astype(np.float32, copy=False) for name, layer in layers.items()}
