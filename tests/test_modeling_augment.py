@@ -106,7 +106,7 @@ def test_scale_enlarges_image_and_truth_alike(seed: int, factor: float) -> None:
     unknown = np.isnan(marks)
     assert (moved[unknown] != 1).all()
     if factor < 1:
-        assert (moved == IGNORE).any()
+        assert (moved == IGNORE).any() or side * (1 - factor) < 1, "less than a pixel is missing"
         assert (moved == 1).sum() == pytest.approx((24 * factor) ** 2, rel=0.15)
     else:
         assert not (moved == IGNORE).any()
