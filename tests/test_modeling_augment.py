@@ -107,7 +107,7 @@ def test_scale_enlarges_image_and_truth_alike(seed: int, factor: float) -> None:
     assert (moved[unknown] != 1).all()
     if factor < 1:
         assert (moved == IGNORE).any() or side * (1 - factor) < 1, "less than a pixel is missing"
-        assert (moved == 1).sum() == pytest.approx((24 * factor) ** 2, rel=0.15)
+        assert (moved == 1).sum() == pytest.approx((24 * factor) ** 2, rel=0.25)  # a row more or less
     else:
         assert not (moved == IGNORE).any()
     agree = (marks > 0.5) == (moved == 1)
