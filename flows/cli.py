@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import errno
 import os
 import sys
@@ -16,6 +15,7 @@ import typer
 from flows import cli_evaluate, cli_train
 from flows.cli_dataset import app as dataset
 from flows.errors import FlowError
+from flows.moments import moment_of
 from gee.errors import GeeError
 from infra.local.stack import StackError
 from modeling.errors import ModelingError
@@ -221,18 +221,10 @@ def _request(event_id: str, aoi: Path | None, event_date: str | None, *, force: 
         event_id=event_id,
         area_wkt=None if area is None else area.geometry.wkt,
         area_reason="" if area is None else area.reason,
-        event_time=None if event_date is None else _moment(event_date),
+        event_time=None if event_date is None else moment_of(event_date, "--event-date"),
         force=force,
         truth=None if truth is None else str(truth.resolve()),
     )
-
-
-def _moment(text: str) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise FlowError(f"--event-date {text!r} is not a date: write 2018-09-05 or 2018-09-05T18:07:59Z") from None
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def main() -> None:

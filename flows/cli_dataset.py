@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.errors import FlowError
+from flows.moments import moment_of
 
 if TYPE_CHECKING:
     from modeling.patch_split import Split
@@ -134,7 +134,7 @@ def build(
         elif before is None or after is None:
             raise FlowError("two dates are needed: --before and --after")
         else:
-            made = dataset.build_from_dates(order, _day(before, "--before"), _day(after, "--after"), reached)
+            made = dataset.build_from_dates(order, moment_of(before, "--before"), moment_of(after, "--after"), reached)
     _show(made)
 
 
@@ -261,14 +261,6 @@ def _counts(text: str) -> dict[str, int]:
             raise FlowError(f"--domains {text!r} does not say how many patches of what: write iburi=500,jiuzhaigou=200")
         counts[domain] = int(number)
     return counts
-
-
-def _day(text: str, option: str) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise FlowError(f"{option} {text!r} is not a date: write 2024-01-01") from None
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def _command() -> str:

@@ -8,21 +8,22 @@ its `weights`. They store nothing themselves.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(nn.Module, ABC):
     """Multiply each channel by a weight that the whole map decides. A kind of it overrides `weights`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
 
+    @abstractmethod
     def weights(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) to the weights (B, C), in [0, 1]."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) to the same shape."""
