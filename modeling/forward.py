@@ -16,8 +16,13 @@ def logits_of(network: nn.Module, normalisation: Normalisation, x: torch.Tensor,
     the mean of its s x s logits. A network whose finest features have half the input's resolution then draws landslides
     of a few pixels sharply; it costs s**2 times the compute.
     """
-    prepared = normalisation.apply(x)
-    if input_scale > 1:
-        prepared = functional.interpolate(prepared, scale_factor=input_scale, mode="bilinear", align_corners=False)
-    logits: torch.Tensor = network(prepared.contiguous(memory_format=torch.channels_last)).float()
+    logits: torch.Tensor = network(prepared(normalisation, x, input_scale)).float()
     return functional.avg_pool2d(logits, input_scale) if input_scale > 1 else logits
+
+
+def prepared(normalisation: Normalisation, x: torch.Tensor, input_scale: int = 1) -> torch.Tensor:
+    """What the network itself sees of physical values: normalised, enlarged, channels last in memory."""
+    normalised = normalisation.apply(x)
+    if input_scale > 1:
+        normalised = functional.interpolate(normalised, scale_factor=input_scale, mode="bilinear", align_corners=False)
+    return normalised.contiguous(memory_format=torch.channels_last)

@@ -35,6 +35,7 @@ from modeling.optimise import optimiser_for, set_rate
 from modeling.progress import Pace, Progress, Row, Tick
 from modeling.recipes import Plan, Recipe, rate
 from modeling.reliability import MarginHistogram
+from modeling.settle import settle_norms
 from modeling.starting import adapted_state
 from modeling.training_log import TrainingLog
 from modeling.validation import Validation, require_usable, validate
@@ -114,6 +115,13 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
         log.info("going on from step %d of %d", progress.step, plan.steps)
     first = progress.step if not progress.stopped_early else plan.steps
 
+    def settled() -> None:
+        with fabric.autocast():
+            settle_norms(
+                network, sampler, normalisation,
+                channels=len(bands.channels), batch=recipe.batch, input_scale=recipe.input_scale, device=fabric.device,
+            )  # fmt: skip
+
     def validated() -> Validation:
         def logits(x: torch.Tensor) -> torch.Tensor:
             with fabric.autocast():
@@ -143,7 +151,10 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
 
             if progress.step % plan.validate_every == 0 or progress.step == plan.steps:
                 _finite(loss, progress)
-                found = validated() if fabric.is_global_zero else None
+                found = None
+                if fabric.is_global_zero:
+                    settled()
+                    found = validated()
                 scores = fabric.broadcast((found.loss, found.f1) if found is not None else (0.0, 0.0))
                 progress = replace(progress, loss_sum=float(loss_sum))
                 row = Row(progress.step, progress.mean_loss(), *scores, learning_rate)

@@ -19,7 +19,7 @@ TOGETHER = "all"
 """Name of the training set of all domains."""
 RATES = (3e-4, 1e-3, 3e-3)
 """Learning rates that validation chooses from when terms are equal."""
-VALIDATIONS = 4
+VALIDATIONS = 2
 """Validations a run, one of them at its end."""
 
 _ENTRY = re.compile(r"(?P<network>[a-z0-9-]+)(?:@(?P<scale>[1-8]))?(?P<optical>:optical)?")
