@@ -44,7 +44,7 @@ format: $(VENV)/.installed  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 weights: $(VENV)/.installed  ## simulate the training domains and train the committed weights again
-	$(BIN)/python -m modeling.shipped --all
+	$(BIN)/python -m modeling.training.shipped --all
 
 constraints: $(VENV)/.installed  ## write down what is installed
 	{ echo "# Every version that was installed together and tested on Python 3.11 (make constraints writes this file)."; \

@@ -20,7 +20,7 @@ from flows.progress import report
 from flows.scene import Block, CodeArray, DayArray, FloatArray, Scene, Slices
 from flows.settings import AlignmentSettings
 from gee.types import PHASES, Grid, Observed
-from modeling.coregister import (
+from modeling.rasters.coregister import (
     LEAST_GROUND_PX,
     Shift,
     WindowShift,
@@ -32,7 +32,7 @@ from modeling.coregister import (
     taps,
     window_shift,
 )
-from modeling.radiometry import Histograms, Invariants, RadiometricMatch
+from modeling.rasters.radiometry import Histograms, Invariants, RadiometricMatch
 
 WINDOW_PX = 128
 """Side of the windows that are matched; half of it for a scene that has few such windows."""

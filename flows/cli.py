@@ -211,7 +211,7 @@ cli_evaluate.register(app)
 def _request(event_id: str, aoi: Path | None, event_date: str | None, *, force: bool, truth: Path | None) -> MapRequest:
     from flows.area import area_from_file
     from flows.request import MapRequest
-    from modeling.raster import open_raster
+    from modeling.rasters.raster import open_raster
 
     if truth is not None:
         with open_raster(truth):  # now, and not when the map is made

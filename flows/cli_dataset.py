@@ -13,8 +13,8 @@ from flows.errors import FlowError
 from flows.moments import moment_of
 
 if TYPE_CHECKING:
-    from modeling.patch_split import Split
-    from modeling.patches import PatchSet
+    from modeling.data.patch_split import Split
+    from modeling.data.patches import PatchSet
 
 app = typer.Typer(
     help="Patches to train and test networks on: build, simulate or import a data set, and look at one.",
@@ -94,8 +94,8 @@ def build(
     from flows.run import shown_progress
     from flows.services import services
     from flows.settings import load_settings
-    from modeling.patch_build import Cut
-    from modeling.patch_truth import read_inventory
+    from modeling.data.patch_build import Cut
+    from modeling.data.patch_truth import read_inventory
 
     kinds = [
         kind
@@ -160,7 +160,7 @@ def simulate(
     """
     from flows import progress
     from flows.run import shown_progress
-    from modeling.patch_simulate import simulate_patches
+    from modeling.data.patch_simulate import simulate_patches
 
     with shown_progress():
         made = simulate_patches(
@@ -190,7 +190,7 @@ def import_(
     """
     from flows import progress
     from flows.run import shown_progress
-    from modeling.patch_import import import_patches
+    from modeling.data.patch_import import import_patches
 
     with shown_progress():
         made = import_patches(
@@ -206,7 +206,7 @@ def show(
     verify: Annotated[bool, typer.Option("--verify", help="Read everything and hold it to the recorded hash.")] = False,
 ) -> None:
     """Check a data set and show what is in it."""
-    from modeling.patches import open_patches
+    from modeling.data.patches import open_patches
 
     opened = open_patches(path)
     if verify:
@@ -243,7 +243,7 @@ def _show(made: PatchSet) -> None:
 
 
 def _split(text: str, distance_px: int | None, seed: int) -> Split:
-    from modeling.patch_split import Split
+    from modeling.data.patch_split import Split
 
     return Split.parse(text, distance_px=distance_px, seed=seed)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modeling.benchmark.plan import Plan
     from modeling.benchmark.results import Results
     from modeling.benchmark.run import Status
-    from modeling.evaluate import Evaluation
+    from modeling.scoring.evaluate import Evaluation
 
 Model = Annotated[str, typer.Argument(help="A name of `quakeslide models`, or the path of a .safetensors file.")]
 Patches = Annotated[Path, typer.Option("--data", help="Patch data set, made by `quakeslide dataset`.")]
@@ -53,11 +53,11 @@ def evaluate(
     calibration, and 95 % intervals. Temperature and threshold are the model's own: nothing is fitted here.
     """
     from flows.run import require_folder, say, shown_progress
-    from modeling.allocator import keep_memory
     from modeling.benchmark.plan import names_of
-    from modeling.evaluate import evaluate as score
+    from modeling.data.patches import open_patches
     from modeling.model import load_model
-    from modeling.patches import open_patches
+    from modeling.prediction.allocator import keep_memory
+    from modeling.scoring.evaluate import evaluate as score
 
     require_folder(out)
     loaded, patches = load_model(model), open_patches(data)
@@ -125,11 +125,11 @@ def benchmark(
     """
     from flows.errors import FlowError
     from flows.run import require_folder
-    from modeling.allocator import keep_memory
     from modeling.benchmark.data import Patches, Simulated
     from modeling.benchmark.ledger import Ledger
     from modeling.benchmark.plan import Plan, all_entries, names_of
     from modeling.benchmark.speed import PATCH_PX
+    from modeling.prediction.allocator import keep_memory
 
     require_folder(out)
     if bool(budget) == bool(steps):
@@ -184,9 +184,9 @@ def explain(
     """Show what a model looks at: Grad-CAM maps, channel attention by input band, and what each band is worth."""
     from flows.run import require_folder, say, shown_progress
     from modeling.benchmark.plan import names_of
-    from modeling.explain_files import explain as write_explanation
+    from modeling.data.patches import open_patches
+    from modeling.explaining.explain_files import explain as write_explanation
     from modeling.model import load_model
-    from modeling.patches import open_patches
 
     require_folder(out)
     loaded, opened = load_model(model), open_patches(data)
@@ -251,7 +251,7 @@ def _show(results: Results) -> None:
 
     from flows.run import CONSOLE
     from modeling.benchmark.report import headline_rows
-    from modeling.tables import percent, with_interval
+    from modeling.scoring.tables import percent, with_interval
 
     table = Table("network", "F1 [95 %]", "landslides F1", "G MAC", "patches/s", "km²/s")
     for row in headline_rows(results):
@@ -304,10 +304,10 @@ def _stage(name: str) -> Callable[[int, int], None]:
 
 
 def _write_evaluation(result: Evaluation, out: Path, model: str, data: str) -> None:
-    from modeling.bootstrap import size_intervals
-    from modeling.evaluation_text import evaluation_text
     from modeling.figures.scores import reliability_diagram, sizes
     from modeling.json_file import write_json
+    from modeling.scoring.bootstrap import size_intervals
+    from modeling.scoring.evaluation_text import evaluation_text
 
     out.mkdir(parents=True, exist_ok=True)
     diagram = result.reliability()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from modeling.model import LandslideModel
-    from modeling.progress import Tick
+    from modeling.training.progress import Tick
 
 _SECONDS_BETWEEN_LINES = 10.0
 

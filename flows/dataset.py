@@ -32,14 +32,14 @@ from gee.records import TileRecord
 from gee.scenecube import open_cube
 from gee.session import Session, SessionConfig, connect
 from gee.types import Observed, Window
-from modeling.dataset import STORED_LAYERS
+from modeling.data.dataset import STORED_LAYERS
+from modeling.data.patch_build import Cut, NoImagery, build_patches
+from modeling.data.patch_store import About, require_free
+from modeling.data.patch_truth import Inventory
+from modeling.data.patches import PatchSet
 from modeling.errors import BandSetError
-from modeling.patch_build import Cut, NoImagery, build_patches
-from modeling.patch_store import About, require_free
-from modeling.patch_truth import Inventory
-from modeling.patches import PatchSet
-from modeling.raster import RasterGrid, SlicesYX
-from modeling.raster_pair import Scaling, open_pair
+from modeling.rasters.raster import RasterGrid, SlicesYX
+from modeling.rasters.raster_pair import Scaling, open_pair
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

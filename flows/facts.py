@@ -309,7 +309,7 @@ def inventory_facts(landslides: Sequence[Landslide]) -> InventoryFacts:
 
 
 def landslides_of(inventory: GeoDataFrame) -> tuple[Landslide, ...]:
-    """The rows of an inventory (columns of `modeling.inventory.SCHEMA`), in its order."""
+    """The rows of an inventory (columns of `modeling.vectors.inventory.SCHEMA`), in its order."""
     rows = inventory.drop(columns="geometry").to_dict("records")
     return tuple(
         Landslide(

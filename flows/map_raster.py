@@ -28,7 +28,7 @@ from flows.settings import Settings
 from flows.telling import trained_on_simulated, write_pages
 from gee.types import PHASES, Grid, Observed
 from modeling.model import LandslideModel, choose_model, load_model
-from modeling.raster_pair import RasterPair, Scaling, open_pair
+from modeling.rasters.raster_pair import RasterPair, Scaling, open_pair
 
 
 @dataclass(frozen=True)

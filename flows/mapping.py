@@ -29,13 +29,13 @@ from flows.serving import map_on_cluster, network_workers
 from flows.settings import ModelSettings
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Observed
 from modeling.bands import BandSet
-from modeling.burn import burn
-from modeling.cog import Category, CogProfile, CogWriter, class_profile, mask_profile, probability_profile
-from modeling.inference import Execution, choose, prepare
-from modeling.inventory import InventoryMaker
-from modeling.inventory_files import write_inventory
 from modeling.model import LandslideModel
-from modeling.predict import predict_tiles
+from modeling.prediction.inference import Execution, choose, prepare
+from modeling.prediction.predict import predict_tiles
+from modeling.rasters.cog import Category, CogProfile, CogWriter, class_profile, mask_profile, probability_profile
+from modeling.vectors.burn import burn
+from modeling.vectors.inventory import InventoryMaker
+from modeling.vectors.inventory_files import write_inventory
 
 WINDOW_PX = 512
 """Side of the windows in which a scene is read for anything but prediction: a block of a COG."""
@@ -65,7 +65,7 @@ def windows(grid: Grid) -> Iterator[Slices]:
 
 @dataclass(frozen=True)
 class NetworkReader:
-    """Reads what a network needs of a scene: a `modeling.predict.TileReader` that can travel to a worker."""
+    """Reads what a network needs of a scene: a `modeling.prediction.predict.TileReader` that can travel to a worker."""
 
     scene: Scene
     """What is read."""

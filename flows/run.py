@@ -137,8 +137,8 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
     from flows.usgs import UsgsClient
     from gee.budget import Account, Budget
     from gee.coverage import clear_share
-    from modeling.inference import prepare, working_bytes_per_pixel
     from modeling.model import load_model
+    from modeling.prediction.inference import prepare, working_bytes_per_pixel
 
     with UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs, connected(settings) as session:
         with CONSOLE.status("asking USGS and Earth Engine"):

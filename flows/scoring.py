@@ -18,9 +18,9 @@ from flows.facts import Scores
 from flows.mapping import Sides, inventory_mask, windows
 from flows.scene import Scene
 from gee.types import Grid, Observed
-from modeling.baseline import load_baseline
-from modeling.metrics import confusion
-from modeling.objects import object_scores
+from modeling.scoring.baseline import load_baseline
+from modeling.scoring.metrics import confusion
+from modeling.scoring.objects import object_scores
 
 BoolArray = npt.NDArray[np.bool_]
 BASELINE = "dNDVI and slope threshold"

@@ -1,6 +1,6 @@
 """Mapping on a Dask cluster: any worker reads tiles ahead, workers that offer a GPU run the network, this process stitches.
 
-It is the function that maps on one machine (`modeling.predict`), cut between reading, network and stitching. Start the
+It is the function that maps on one machine (`modeling.prediction.predict`), cut between reading, network and stitching. Start the
 workers that shall run networks with `dask worker --resources GPU=1 --nthreads 2` (a machine without one may offer
 it as well); all others read. Each worker makes the model ready once.
 """
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from modeling.inference import Execution, FastModel, prepare
 from modeling.model import LandslideModel
-from modeling.predict import (
+from modeling.prediction.inference import Execution, FastModel, prepare
+from modeling.prediction.predict import (
     BoolArray,
     Mapped,
     ReadTile,
@@ -50,7 +50,7 @@ def map_on_cluster(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """As `modeling.predict.predict_tiles`, on a cluster that has `network_workers`; `read` travels to the workers.
+    """As `modeling.prediction.predict.predict_tiles`, on a cluster that has `network_workers`; `read` travels to the workers.
 
     The tiles, their order and what is done with them are the same, so the map is too.
     """

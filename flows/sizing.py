@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flows.planning import MapPlan
 from flows.settings import Settings
 from gee.terrain import LAYERS
-from modeling.inference import Execution
+from modeling.prediction.inference import Execution
 
 REQUEST_S = 4.0
 """Assumed seconds of one Earth Engine request of a 512-pixel tile, a composite of some ten scenes."""
@@ -37,7 +37,7 @@ def estimate(
     """Expected cost of a plan.
 
     `network_px_per_s` is the measured speed of the network on this machine, `execution` how it maps, and
-    `working_bytes_per_px` what that takes (`modeling.inference.working_bytes_per_pixel`).
+    `working_bytes_per_px` what that takes (`modeling.prediction.inference.working_bytes_per_pixel`).
     """
     requests = len(plan.cube.tiles)
     pixels = sum(tile.shape_yx[0] * tile.shape_yx[1] for tile in plan.cube.tiles)

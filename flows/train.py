@@ -26,7 +26,7 @@ from flows.training import TrainRequest, run_training, weights_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modeling.progress import Tick
+    from modeling.training.progress import Tick
 
 
 @flow(name="train", flow_run_name="train-{request.recipe}", persist_result=False, validate_parameters=True)
@@ -80,7 +80,7 @@ def _progress(recipe: str) -> Callable[[Tick], None]:
 
 def _in_processes(request: TrainRequest, tell: Callable[[Tick], None]) -> str:
     """Several devices are one process each, and each starts the program again: that cannot be a flow's engine."""
-    from modeling.progress import Row, Tick
+    from modeling.training.progress import Row, Tick
 
     command = [sys.executable, "-m", "flows.training", request.model_dump_json()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from modeling.progress import Tick
     from modeling.recipes import Recipe
-    from modeling.train import TrainedModel
+    from modeling.training.progress import Tick
+    from modeling.training.train import TrainedModel
 
 
 class TrainRequest(BaseModel):
@@ -73,14 +73,14 @@ class TrainRequest(BaseModel):
 
 
 def run_training(request: TrainRequest, tell: Callable[[Tick], None] | None = None) -> TrainedModel:
-    """Train as asked, or go on with it; files as `modeling.train_patches.train_on` writes them.
+    """Train as asked, or go on with it; files as `modeling.training.train_patches.train_on` writes them.
 
     Raises `ModelingError` in one line that says what to do.
     """
-    from modeling.allocator import keep_memory
+    from modeling.data.patches import open_patches
     from modeling.model import load_model
-    from modeling.patches import open_patches
-    from modeling.train_patches import train_on
+    from modeling.prediction.allocator import keep_memory
+    from modeling.training.train_patches import train_on
 
     keep_memory()
     return train_on(

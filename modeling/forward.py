@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from modeling.normalise import Normalisation
+from modeling.data.normalise import Normalisation
 
 
 def logits_of(network: nn.Module, normalisation: Normalisation, x: torch.Tensor, input_scale: int = 1) -> torch.Tensor:

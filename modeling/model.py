@@ -23,11 +23,11 @@ from torch import nn
 
 from modeling import networks
 from modeling.bands import BandSet, band_set
+from modeling.data.normalise import Normalisation
 from modeling.errors import BandSetError, DataError, ModelingError, WeightsError
 from modeling.forward import logits_of
-from modeling.losses import margin_of
-from modeling.normalise import Normalisation
-from modeling.precision import Bfloat16Proof
+from modeling.prediction.precision import Bfloat16Proof
+from modeling.training.losses import margin_of
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 DEFAULT_NETWORK = "msf-litenet"
@@ -242,7 +242,7 @@ def _weights_path(name_or_path: str | Path) -> Path:
     if path.name != str(name_or_path):
         raise WeightsError(f"{name_or_path} is neither a model's name nor the path of a .safetensors file")
     if path.name not in available_models():
-        there = ", ".join(available_models()) or "none: train them with `python -m modeling.shipped --all`"
+        there = ", ".join(available_models()) or "none: train them with `python -m modeling.training.shipped --all`"
         raise WeightsError(f"there is no model {path.name!r}; available: {there}")
     return WEIGHTS_FOLDER / f"{path.name}.safetensors"
 

@@ -20,9 +20,9 @@ from flows.progress import Progress, listen
 from flows.settings import AlignmentSettings
 from gee.types import Grid, Observed
 from modeling import simulate
-from modeling.coregister import Shift, taps
-from modeling.radiometry import BandMatch, RadiometricMatch
-from modeling.raster_pair import open_pair
+from modeling.rasters.coregister import Shift, taps
+from modeling.rasters.radiometry import BandMatch, RadiometricMatch
+from modeling.rasters.raster_pair import open_pair
 
 MOVE = (0.37, -0.62)
 SIDE = 256

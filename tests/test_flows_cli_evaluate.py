@@ -16,11 +16,11 @@ from flows import cli, cli_evaluate
 from modeling import networks
 from modeling.bands import BandSet
 from modeling.benchmark.speed import inference_speed
+from modeling.data.normalise import Normalisation
+from modeling.data.patch_simulate import simulate_patches
+from modeling.data.patch_split import Split
+from modeling.data.patches import PatchSet, fit_normalisation
 from modeling.model import LandslideModel, save_model
-from modeling.normalise import Normalisation
-from modeling.patch_simulate import simulate_patches
-from modeling.patch_split import Split
-from modeling.patches import PatchSet, fit_normalisation
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from flows.cli_dataset import _counts, app
 from flows.errors import FlowError
-from modeling.dataset import STORED_LAYERS
+from modeling.data.dataset import STORED_LAYERS
+from modeling.data.patches import open_patches
 from modeling.errors import ModelingError
-from modeling.patches import open_patches
 from modeling.simulate import layers_of
 
 RUNNER = CliRunner()

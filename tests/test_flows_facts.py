@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flows.facts import ReportFacts, combined_observed, coverage, inventory_facts, landslides_of
 from gee.types import Observed
-from modeling.inventory import SCHEMA, empty_inventory
+from modeling.vectors.inventory import SCHEMA, empty_inventory
 
 
 def test_facts_survive_json() -> None:

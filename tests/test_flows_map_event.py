@@ -35,7 +35,7 @@ from gee.errors import PermanentError, TransientError
 from gee.types import Observed
 from infra.local.stack import LocalStack
 from modeling.errors import WeightsError
-from modeling.inventory import SCHEMA
+from modeling.vectors.inventory import SCHEMA
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from flows.map_raster import PairScene, map_raster_pair
 from flows.settings import Settings, WorkSettings
 from gee.types import Observed
 from modeling.errors import BandSetError, ModelingError
-from modeling.raster_pair import open_pair
+from modeling.rasters.raster_pair import open_pair
 from modeling.simulate import layers_of
 
 COLOURS = ("blue", "green", "red", "nir")

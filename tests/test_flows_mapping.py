@@ -21,9 +21,9 @@ from flows.settings import ModelSettings
 from gee.types import Grid, Observed
 from modeling import networks
 from modeling.bands import band_set
-from modeling.inventory import vectorise
+from modeling.data.normalise import Normalisation
 from modeling.model import LandslideModel
-from modeling.normalise import Normalisation
+from modeling.vectors.inventory import vectorise
 
 RGB, TEN = band_set("rgb"), band_set("ten-band")
 

@@ -26,8 +26,8 @@ from flows.facts import ReportFacts
 from flows.pictures import Picture
 from flows.report import render_report
 from gee.types import Observed
-from modeling.coregister import Shift
-from modeling.radiometry import RadiometricMatch
+from modeling.rasters.coregister import Shift
+from modeling.rasters.radiometry import RadiometricMatch
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "link", "img", "br", "rect"}

@@ -16,8 +16,8 @@ from flows.errors import FlowError
 from flows.mapping import Sides
 from flows.scoring import BASELINE, score, write_metrics
 from gee.types import Observed
-from modeling.cog import class_profile, write_cog
-from modeling.inventory import vectorise
+from modeling.rasters.cog import class_profile, write_cog
+from modeling.vectors.inventory import vectorise
 
 SHAPE = (60, 80)
 SLIDE = np.s_[20:40, 10:30]

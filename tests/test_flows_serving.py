@@ -22,10 +22,10 @@ from flows.settings import ModelSettings
 from gee.types import Observed
 from modeling import networks
 from modeling.bands import band_set
-from modeling.inference import Execution, prepare
+from modeling.data.normalise import Normalisation
 from modeling.model import LandslideModel
-from modeling.normalise import Normalisation
-from modeling.predict import predict_tiles
+from modeling.prediction.inference import Execution, prepare
+from modeling.prediction.predict import predict_tiles
 
 LOOPBACK = "127.0.0.1:0"
 

@@ -10,7 +10,7 @@ from fakes.plans import map_plan
 from flows.planning import MapPlan
 from flows.settings import EarthEngineSettings, Settings
 from flows.sizing import BASE_MEMORY_MB, REQUEST_S, estimate, measured_speed, plan_rows
-from modeling.inference import Execution
+from modeling.prediction.inference import Execution
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from flows.facts import ReportFacts
 from flows.product_set import gather
 from flows.stac import AssetFile, VersionLink, make_catalog, make_item, multihash, stac_bbox
 from gee.types import Grid
-from modeling.coregister import Shift
+from modeling.rasters.coregister import Shift
 
 FILES = {"report": AssetFile("./report.html", 12, "ab" * 32)}
 

@@ -21,9 +21,9 @@ from flows.settings import Settings
 from flows.telling import EPOCH, attribution, make_facts, write_pages
 from gee.types import Observed
 from modeling.bands import band_set
-from modeling.inventory import empty_inventory
+from modeling.data.normalise import Normalisation
 from modeling.model import LandslideModel
-from modeling.normalise import Normalisation
+from modeling.vectors.inventory import empty_inventory
 
 MODEL = LandslideModel(
     "mine", "msf-litenet", torch.nn.Identity(), band_set("ten-band"), Normalisation("standardise", (), (), (), (-5, 5)),

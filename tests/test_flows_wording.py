@@ -9,7 +9,7 @@ from fakes.products import ALIGNMENT, POST, PRE, facts, landslide
 
 from flows.wording import alignment, caveats, degrees, headline, km2, landslides, percent, unknown
 from gee.types import Observed
-from modeling.coregister import Shift
+from modeling.rasters.coregister import Shift
 
 ALL_SEEN = {int(Observed.CLEAR): 1_000_000}
 NONE_SEEN = {int(Observed.CLOUD): 1_000_000}

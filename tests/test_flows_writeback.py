@@ -28,7 +28,7 @@ from flows.writeback import asset_containers, asset_names, check_targets, write_
 from gee import operations
 from gee.assets import delete_asset
 from gee.errors import AssetError
-from modeling.inventory import SCHEMA, empty_inventory, vectorise
+from modeling.vectors.inventory import SCHEMA, empty_inventory, vectorise
 
 
 @pytest.fixture(scope="module")

@@ -43,11 +43,11 @@ from modeling.benchmark.results import EVERYWHERE, Results, Run
 from modeling.benchmark.run import Status, run_benchmark, speed_key
 from modeling.benchmark.speed import inference_speed, median_seconds
 from modeling.errors import BandSetError, DataError
-from modeling.evaluate import BlockScore, Evaluation
-from modeling.metrics import Confusion
-from modeling.objects import ObjectCounts
-from modeling.papers import claims
-from modeling.reliability import MarginHistogram
+from modeling.scoring.evaluate import BlockScore, Evaluation
+from modeling.scoring.metrics import Confusion
+from modeling.scoring.objects import ObjectCounts
+from modeling.scoring.papers import claims
+from modeling.scoring.reliability import MarginHistogram
 
 PLAN = Plan(
     entries=("msf-litenet", "cgnet"),

@@ -14,15 +14,15 @@ from matplotlib.text import Annotation
 from PIL import Image
 
 from modeling import figures
-from modeling.ablation import Ablation, AblationRow
-from modeling.bootstrap import Difference, Interval, size_intervals
 from modeling.errors import DataError
-from modeling.explain_attention import BandAttention
+from modeling.explaining.ablation import Ablation, AblationRow
+from modeling.explaining.explain_attention import BandAttention
 from modeling.figures import canvas, scores, training
 from modeling.figures import explain as explained
 from modeling.figures.scores import Point
-from modeling.objects import ObjectCounts
-from modeling.reliability import MarginHistogram, reliability
+from modeling.scoring.bootstrap import Difference, Interval, size_intervals
+from modeling.scoring.objects import ObjectCounts
+from modeling.scoring.reliability import MarginHistogram, reliability
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.random(5000) < 0.2

@@ -15,7 +15,7 @@ from torch import nn
 
 from modeling import networks
 from modeling.bands import BAND_SETS, BandSet, band_set
-from modeling.card import card_text
+from modeling.data.normalise import fit
 from modeling.errors import BandSetError, DataError, WeightsError
 from modeling.forward import logits_of
 from modeling.model import (
@@ -28,8 +28,8 @@ from modeling.model import (
     save_model,
     stored_state,
 )
-from modeling.normalise import fit
-from modeling.precision import Bfloat16Proof
+from modeling.prediction.precision import Bfloat16Proof
+from modeling.training.card import card_text
 
 PROOF = Bfloat16Proof(0.8, 0.7996, 1000, 100, "a test")
 RGB = ["red_post", "green_post", "blue_post"]

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from modeling import networks
-from modeling.complexity import parameters
 from modeling.errors import ModelingError
 from modeling.networks.attention import EfficientChannelAttention
 from modeling.networks.shape import pad_to_multiple
+from modeling.scoring.complexity import parameters
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from modeling import networks
-from modeling.complexity import complexity, parameters
 from modeling.errors import ModelingError
 from modeling.networks.aspp import ASPP
 from modeling.networks.resnet import RESNET50, RESNET101, WIDTHS, ResNet
 from modeling.networks.vgg import VGG16
+from modeling.scoring.complexity import complexity, parameters
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from modeling import networks
-from modeling.complexity import parameters
 from modeling.networks.dfpenet import DFPENet, GatedFusion
 from modeling.networks.gates import AttentionGate
+from modeling.scoring.complexity import parameters
 
 
 @pytest.mark.parametrize(("in_channels", "classes", "number"), [(3, 2, 63_075_306), (10, 1, 63_097_001)])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from modeling import networks
-from modeling.complexity import parameters
 from modeling.networks.macu_net import AsymmetricBlock, MACUNet
+from modeling.scoring.complexity import parameters
 
 
 @pytest.mark.parametrize(("in_channels", "classes", "number"), [(3, 2, 5_151_666), (10, 1, 5_153_329)])

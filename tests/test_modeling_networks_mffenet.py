@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from modeling import networks
-from modeling.complexity import parameters
 from modeling.errors import ModelingError
 from modeling.networks.discriminator import Discriminator
 from modeling.networks.mffenet import MFFENet
+from modeling.scoring.complexity import parameters
 
 
 @pytest.mark.parametrize(("in_channels", "classes", "number"), [(3, 2, 71_356_490), (10, 1, 71_378_185)])

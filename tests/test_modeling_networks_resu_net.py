@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from modeling import networks
-from modeling.complexity import complexity, parameters
 from modeling.networks.resu_net import Level, Residual, Stem
 from modeling.networks.resu_senet_table import ResUSENetTable
+from modeling.scoring.complexity import complexity, parameters
 
 
 @pytest.fixture(autouse=True)

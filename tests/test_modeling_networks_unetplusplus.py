@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from modeling import networks
-from modeling.complexity import parameters
 from modeling.networks.unetplusplus import UNetPlusPlus
+from modeling.scoring.complexity import parameters
 
 
 def test_parameters_are_those_stated_to_the_unit() -> None:

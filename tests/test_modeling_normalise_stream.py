@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeling.data.normalise import METHODS, fit, fit_stream
 from modeling.errors import DataError
-from modeling.normalise import METHODS, fit, fit_stream
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from modeling import losses, networks, recipes
-from modeling.augment import augmentation
+from modeling import networks, recipes
+from modeling.data.augment import augmentation
+from modeling.data.normalise import METHODS
 from modeling.errors import DataError
-from modeling.normalise import METHODS
-from modeling.optimise import optimiser_for, set_rate
 from modeling.recipes import Optimiser, Recipe, Schedule, rate, recipe
 from modeling.recipes.parts import OPTIMISERS
+from modeling.training import losses
+from modeling.training.optimise import optimiser_for, set_rate
 
 
 def test_every_network_has_a_recipe_of_its_name_and_every_recipe_can_be_made() -> None:

@@ -11,12 +11,12 @@ from multiprocessing import get_context
 import torch
 
 from modeling import networks
-from modeling.batches import Blocks
 from modeling.benchmark.data import Source, without_terrain
 from modeling.benchmark.plan import Entry, Plan, steps_for
 from modeling.benchmark.speed import training_seconds
-from modeling.complexity import complexity
-from modeling.denormals import flushed_denormals
+from modeling.data.batches import Blocks
+from modeling.scoring.complexity import complexity
+from modeling.training.denormals import flushed_denormals
 
 Told = Callable[[int, int, str], None]
 

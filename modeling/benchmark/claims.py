@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from modeling.benchmark.compare import HOLDS, REVERSED, UNDECIDED
 from modeling.benchmark.results import Finding, Results
-from modeling.evaluation_text import NAMES
-from modeling.papers import LOWER_IS_BETTER, PAPERS, SINGLES, TABLES, UNTESTED, claims
-from modeling.tables import markdown_table, percent, with_interval
+from modeling.scoring.evaluation_text import NAMES
+from modeling.scoring.papers import LOWER_IS_BETTER, PAPERS, SINGLES, TABLES, UNTESTED, claims
+from modeling.scoring.tables import markdown_table, percent, with_interval
 
 SHOWN = frozenset({"f1", "iou", "mcc", *LOWER_IS_BETTER})
 """Metrics whose orderings are listed one by one; the others are counted."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modeling.errors import DataError
-from modeling.metrics import SCORES, scores_of
+from modeling.scoring.metrics import SCORES, scores_of
 
 DoubleArray = npt.NDArray[np.float64]
 Statistic = Callable[[DoubleArray], DoubleArray]

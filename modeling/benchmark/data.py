@@ -10,14 +10,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from modeling import augment, bands
+from modeling import bands
 from modeling.bands import BandSet
-from modeling.batches import Blocks, Sampler
-from modeling.dataset import PatchSampler, RegionBlocks, StoredRegion, channel_sample, open_region
+from modeling.data import augment
+from modeling.data.batches import Blocks, Sampler
+from modeling.data.dataset import PatchSampler, RegionBlocks, StoredRegion, channel_sample, open_region
+from modeling.data.normalise import Normalisation, fit
+from modeling.data.patch_simulate import RegionPlan, region_of
+from modeling.data.patches import PatchSet, fit_normalisation, open_patches
 from modeling.errors import BandSetError, DataError
-from modeling.normalise import Normalisation, fit
-from modeling.patch_simulate import RegionPlan, region_of
-from modeling.patches import PatchSet, fit_normalisation, open_patches
 from modeling.simulate.domains import DOMAINS, domain
 
 PARTS = ("training", "validation", "test")

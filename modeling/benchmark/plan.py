@@ -85,7 +85,7 @@ class Plan:
     patch_px: int = 88
     """Side of a patch."""
     augmentation: str = "physical"
-    """A name of `modeling.augment.AUGMENTATIONS`, on equal terms."""
+    """A name of `modeling.data.augment.AUGMENTATIONS`, on equal terms."""
     precision: str = "float32"
     """Of training: `float32` or `bfloat16`."""
     processes: int = 1

@@ -1,4 +1,4 @@
-"""A benchmark as Markdown, CSV and JSON; every number comes from the runs or from `modeling.papers`."""
+"""A benchmark as Markdown, CSV and JSON; every number comes from the runs or from `modeling.scoring.papers`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from modeling.benchmark.claims import claims_section, untested_section
 from modeling.benchmark.compare import Estimate
 from modeling.benchmark.plan import Entry
 from modeling.benchmark.results import EVERYWHERE, Results, Row
-from modeling.evaluation_text import NAMES, size_name
-from modeling.metrics import SCORES
-from modeling.tables import markdown_table, percent, with_interval
+from modeling.scoring.evaluation_text import NAMES, size_name
+from modeling.scoring.metrics import SCORES
+from modeling.scoring.tables import markdown_table, percent, with_interval
 
 SMALL = "msf-litenet"
 """The network that claims to be nearly as good at a fraction of the cost."""
@@ -218,10 +218,10 @@ def _costs(results: Results) -> str:
     first = next(iter(results.costs.values()))
     speed = first["speed"]
     note = (
-        f"Multiply-accumulates by the convention of `modeling.complexity` for one patch of {speed['patch_px']} pixels, the "
-        f"enlargement counted in. Training time is the mean of the runs as they ran, validation included. Speeds are of the "
-        f"plain forward pass in {speed['precision']} without reading or stitching: patches {speed['batch']} at a time; "
-        f"ground in tiles of {speed['tile_px']} pixels of {speed['pixel_m2']:g} m²."
+        f"Multiply-accumulates by the convention of `modeling.scoring.complexity` for one patch of {speed['patch_px']} "
+        f"pixels, the enlargement counted in. Training time is the mean of the runs as they ran, validation included. "
+        f"Speeds are of the plain forward pass in {speed['precision']} without reading or stitching: patches "
+        f"{speed['batch']} at a time; ground in tiles of {speed['tile_px']} pixels of {speed['pixel_m2']:g} m²."
     )
     head = ["network", "channels", "parameters", "G MAC a patch", "steps", "training, minutes", "patches/s", "km²/s"]
     return f"{note}\n\n{markdown_table(head, rows)}"

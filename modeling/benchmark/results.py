@@ -13,9 +13,9 @@ from modeling.benchmark.compare import DoubleArray, Draws, Estimate, object_f1, 
 from modeling.benchmark.ledger import Ledger
 from modeling.benchmark.plan import TOGETHER, Plan
 from modeling.errors import DataError
-from modeling.evaluate import BlockScore, Evaluation
-from modeling.metrics import SCORES
-from modeling.papers import LOWER_IS_BETTER, Claim
+from modeling.scoring.evaluate import BlockScore, Evaluation
+from modeling.scoring.metrics import SCORES
+from modeling.scoring.papers import LOWER_IS_BETTER, Claim
 
 EVERYWHERE = "all"
 """Tested on the test parts of all domains together."""

@@ -24,19 +24,19 @@ from typing import Any
 import torch
 
 from modeling import networks
-from modeling.allocator import keep_memory
 from modeling.benchmark.data import Source, without_terrain
 from modeling.benchmark.ledger import Ledger
 from modeling.benchmark.plan import Entry, Job, Plan, choose_rates, recipe_of, runs, trials
 from modeling.benchmark.speed import inference_speed, this_device
-from modeling.complexity import complexity
+from modeling.data.normalise import Normalisation
 from modeling.errors import DataError, ModelingError
-from modeling.evaluate import evaluate
 from modeling.forward import logits_of
-from modeling.normalise import Normalisation
-from modeling.progress import Tick
-from modeling.train import fit
-from modeling.validation import require_usable
+from modeling.prediction.allocator import keep_memory
+from modeling.scoring.complexity import complexity
+from modeling.scoring.evaluate import evaluate
+from modeling.training.progress import Tick
+from modeling.training.train import fit
+from modeling.training.validation import require_usable
 
 CLASSES = 2
 _POLL_S = 0.2

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modeling.losses import focal_dice_loss
+from modeling.training.losses import focal_dice_loss
 
 PATCH_PX = 88
 """Side of the patches that the ResU-SENet paper counts in."""

@@ -14,8 +14,8 @@ from modeling.errors import DataError
 from modeling.figures.canvas import COLOURS, FALSE, INK, LANDSLIDE, MISSED, dress, new_figure, save, something
 
 if TYPE_CHECKING:  # these load torch, which drawing does not need
-    from modeling.ablation import Ablation
-    from modeling.explain_attention import BandAttention
+    from modeling.explaining.ablation import Ablation
+    from modeling.explaining.explain_attention import BandAttention
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from modeling.bootstrap import Interval
 from modeling.figures.canvas import COLOURS, FAINT, INK, dress, legend, new_figure, save, something
-from modeling.objects import ObjectCounts
-from modeling.reliability import Reliability
+from modeling.scoring.bootstrap import Interval
+from modeling.scoring.objects import ObjectCounts
+from modeling.scoring.reliability import Reliability
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Recipe:
     network: str
     """A name of `modeling.networks.names()`."""
     loss: str
-    """A name of `modeling.losses.LOSSES`."""
+    """A name of `modeling.training.losses.LOSSES`."""
     optimiser: Optimiser
     """What moves the weights."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -90,9 +90,9 @@ class Recipe:
     classes: int = 2
     """Logits a pixel: 2 (softmax over background and landslide) or 1 (sigmoid of landslide)."""
     normalisation: str = "standardise"
-    """A name of `modeling.normalise.METHODS`."""
+    """A name of `modeling.data.normalise.METHODS`."""
     augmentation: str = "physical"
-    """A name of `modeling.augment.AUGMENTATIONS`."""
+    """A name of `modeling.data.augment.AUGMENTATIONS`."""
     precision: str = "float32"
     """`float32`, or `bfloat16`: weights stay float32, activations are computed in bfloat16."""
     select_by: str = "f1"

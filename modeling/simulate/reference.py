@@ -11,9 +11,9 @@ from rasterio.warp import reproject
 from scipy import ndimage
 
 from modeling.errors import DataError
+from modeling.rasters.terrain import hillshade, slope_deg
 from modeling.simulate.noise import BoolArray, FloatArray, resample, stream
 from modeling.simulate.region import SCALE, Region
-from modeling.terrain import hillshade, slope_deg
 
 COLOURS = {"blue": "B2", "green": "B3", "red": "B4", "nir": "B8", "swir1": "B11", "swir2": "B12"}
 """Layer names and the bands behind them."""

@@ -30,12 +30,13 @@ from flows.alignment import AlignedScene, Alignment, match_radiometry, measure_a
 from flows.map_raster import PairScene  # noqa: E402
 from flows.settings import AlignmentSettings  # noqa: E402
 from gee.types import Grid, Observed  # noqa: E402
-from modeling import coregister, simulate  # noqa: E402
+from modeling import simulate  # noqa: E402
 from modeling.bands import assemble  # noqa: E402
-from modeling.coregister import Shift  # noqa: E402
-from modeling.metrics import Confusion, confusion  # noqa: E402
 from modeling.model import LandslideModel, load_model  # noqa: E402
-from modeling.raster_pair import open_pair  # noqa: E402
+from modeling.rasters import coregister  # noqa: E402
+from modeling.rasters.coregister import Shift  # noqa: E402
+from modeling.rasters.raster_pair import open_pair  # noqa: E402
+from modeling.scoring.metrics import Confusion, confusion  # noqa: E402
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

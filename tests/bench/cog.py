@@ -25,7 +25,7 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_translate, cog_validate
 from rio_cogeo.profiles import cog_profiles
 
-from modeling.cog import CogProfile, CogWriter, mask_profile, probability_profile, write_cog
+from modeling.rasters.cog import CogProfile, CogWriter, mask_profile, probability_profile, write_cog
 
 from . import maps
 from .cases import BenchError, Case, Group, Role, Setting, elapsed

@@ -1,16 +1,16 @@
 """Mapping a scene: how close tiles come to the network alone, and how others do it.
 
-The scene is simulated (Luding, of which the shipped models have seen nothing; mirrored to its size) and lies in memory, the
-model is the shipped one for ten bands. *network alone* is that model made ready as `modeling.inference` makes it (folded,
-channels-last, bfloat16 by its stored proof, bands of rows), over tiles that lie ready in memory, without any overlap, read
-and written by nobody: the same pixels once. *quakeslide* is `modeling.predict`: tiles read with their halo, normalised,
-mapped, blended, written into an array. MONAI's sliding window runs the model as it is loaded (float32) with its default
-overlap of 25 %, Gaussian weights and windows of 256 px, four at a time. The allocator keeps its pages for all of them. All
-maps are held to the truth: an F1 that differs from the plain model's by more than 0.01 ends the stage. Cores are what the
-process may use.
+The scene is simulated (Luding, of which the shipped models have seen nothing; mirrored to its size) and lies in memory,
+the model is the shipped one for ten bands. *network alone* is that model made ready as `modeling.prediction.inference`
+makes it (folded, channels-last, bfloat16 by its stored proof, bands of rows), over tiles that lie ready in memory,
+without any overlap, read and written by nobody: the same pixels once. *quakeslide* is `modeling.prediction.predict`:
+tiles read with their halo, normalised, mapped, blended, written into an array. MONAI's sliding window runs the model as
+it is loaded (float32) with its default overlap of 25 %, Gaussian weights and windows of 256 px, four at a time. The
+allocator keeps its pages for all of them. All maps are held to the truth: an F1 that differs from the plain model's by
+more than 0.01 ends the stage. Cores are what the process may use.
 
-*cube to COG* is the whole way, `flows.mapping.write_probability`: tiles of a Zarr cube decoded and checked, the network, and
-the COG compressed with its overviews and read back. *peak* is the memory of a process that does this.
+*cube to COG* is the whole way, `flows.mapping.write_probability`: tiles of a Zarr cube decoded and checked, the
+network, and the COG compressed with its overviews and read back. *peak* is the memory of a process that does this.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from flows.settings import ModelSettings
 from gee.cube import create_cube, seal_cube, write_tile
 from gee.scenecube import open_cube
 from gee.types import PHASES, Observed
-from modeling.allocator import keep_memory
 from modeling.bands import assemble
-from modeling.batches import IGNORE
-from modeling.inference import FastModel, choose, prepare
-from modeling.metrics import confusion
+from modeling.data.batches import IGNORE
 from modeling.model import LandslideModel, load_model
-from modeling.predict import predict_tiles
+from modeling.prediction.allocator import keep_memory
+from modeling.prediction.inference import FastModel, choose, prepare
+from modeling.prediction.predict import predict_tiles
+from modeling.scoring.metrics import confusion
 from modeling.simulate import domain, layers_of, simulate_region
 
 from . import scenes
@@ -73,7 +73,7 @@ class SceneInMemory:
         self.model, self.side = model, side
 
     def read(self, window: tuple[slice, slice]) -> tuple[dict[str, FloatArray], npt.NDArray[np.bool_]]:
-        """A `modeling.predict.TileReader`."""
+        """A `modeling.prediction.predict.TileReader`."""
         return {name: values[window] for name, values in self.layers.items()}, self.valid[window]
 
     def f1(self, probability: FloatArray) -> float:

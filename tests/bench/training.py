@@ -1,12 +1,12 @@
-"""Training: all that `modeling.train.fit` does against a bare loop over batches that are in memory already.
+"""Training: all that `modeling.training.train.fit` does against a bare loop over batches that are in memory already.
 
-*bare loop*: forward, loss, backward and step of the optimiser, over the same few batches again and again, normalised and
-on the device before the clock starts; nothing is drawn, augmented, validated, logged or stored. *fit*: `modeling.train.fit`
-on a patch data set on disk (Zarr, ten bands, 88 px), with the recipe's augmentation, normalisation, learning rate, logs
-and progress, and one validation of a few patches, without the time to create the network. Both train one network of the
-same weights with the recipe of its paper, in patches a second, in turn, with as many threads as torch takes by itself.
-*draw alone* is how many patches a second one thread draws and augments when nothing else runs. Where there is a GPU it
-trains there, in bfloat16 as well.
+*bare loop*: forward, loss, backward and step of the optimiser, over the same few batches again and again, normalised
+and on the device before the clock starts; nothing is drawn, augmented, validated, logged or stored. *fit*:
+`modeling.training.train.fit` on a patch data set on disk (Zarr, ten bands, 88 px), with the recipe's augmentation,
+normalisation, learning rate, logs and progress, and one validation of a few patches, without the time to create the
+network. Both train one network of the same weights with the recipe of its paper, in patches a second, in turn, with as
+many threads as torch takes by itself. *draw alone* is how many patches a second one thread draws and augments when
+nothing else runs. Where there is a GPU it trains there, in bfloat16 as well.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from modeling import losses, networks
-from modeling.augment import augmentation
+from modeling import networks
 from modeling.bands import band_set
-from modeling.batches import IGNORE
-from modeling.denormals import flushed_denormals
-from modeling.normalise import Normalisation
-from modeling.optimise import optimiser_for
-from modeling.patch_store import About, Patch, writing
-from modeling.patches import PatchSet, StoredSampler, fit_normalisation, open_patches
-from modeling.progress import Tick
+from modeling.data.augment import augmentation
+from modeling.data.batches import IGNORE
+from modeling.data.normalise import Normalisation
+from modeling.data.patch_store import About, Patch, writing
+from modeling.data.patches import PatchSet, StoredSampler, fit_normalisation, open_patches
 from modeling.recipes import Recipe, recipe
-from modeling.train import fit
+from modeling.training import losses
+from modeling.training.denormals import flushed_denormals
+from modeling.training.optimise import optimiser_for
+from modeling.training.progress import Tick
+from modeling.training.train import fit
 
 from .cases import BenchError, Case, Group, Setting
 

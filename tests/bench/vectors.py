@@ -26,9 +26,9 @@ import shapely
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
-from modeling.inventory import vectorise
-from modeling.vectorise import Found, Vectoriser, mask_polygons
-from modeling.zonal import Moments, polygon_moments
+from modeling.vectors.inventory import vectorise
+from modeling.vectors.vectorise import Found, Vectoriser, mask_polygons
+from modeling.vectors.zonal import Moments, polygon_moments
 
 from . import maps
 from .cases import BenchError, Case, Group, Setting, elapsed

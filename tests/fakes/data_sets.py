@@ -11,9 +11,9 @@ import numpy.typing as npt
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from modeling.dataset import STORED_LAYERS
-from modeling.patch_store import About, Patch, writing
-from modeling.patches import PatchSet, open_patches
+from modeling.data.dataset import STORED_LAYERS
+from modeling.data.patch_store import About, Patch, writing
+from modeling.data.patches import PatchSet, open_patches
 
 ABOUT = About(source="made for a test", licence="CC0-1.0", command="", split="by hand", distance_px=16.0)
 

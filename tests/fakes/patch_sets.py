@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fakes.training import BANDS, SIDE_PX, patch
-from modeling.patch_store import PARTS, About, Patch, writing
+from modeling.data.patch_store import PARTS, About, Patch, writing
 
 ABOUT = About(
     source="simulated squares",

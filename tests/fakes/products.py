@@ -24,8 +24,8 @@ from flows.facts import (
     inventory_facts,
 )
 from gee.types import Grid, Observed
-from modeling.coregister import Shift
-from modeling.radiometry import BandMatch, RadiometricMatch
+from modeling.rasters.coregister import Shift
+from modeling.rasters.radiometry import BandMatch, RadiometricMatch
 
 GRID = Grid("EPSG:32654", (10.0, 0.0, 572_840.0, 0.0, -10.0, 4_735_730.0), (120, 160))
 FOOTPRINT = shapely.box(141.88, 42.75, 141.91, 42.77)

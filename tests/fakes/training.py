@@ -12,8 +12,8 @@ from torch import nn
 
 from modeling import networks
 from modeling.bands import BandSet
-from modeling.batches import IGNORE, Batch, Block, ByteArray, FloatArray
-from modeling.normalise import Normalisation
+from modeling.data.batches import IGNORE, Batch, Block, ByteArray, FloatArray
+from modeling.data.normalise import Normalisation
 from modeling.recipes import Optimiser, Recipe, Schedule
 
 BANDS = BandSet("toy", ("first", "second", "third"), "for tests")

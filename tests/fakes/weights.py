@@ -9,8 +9,8 @@ import torch
 
 from modeling import networks
 from modeling.bands import assemble, band_set
+from modeling.data.normalise import fit
 from modeling.model import LandslideModel, save_model
-from modeling.normalise import fit
 from modeling.simulate import Region, layers_of
 
 

@@ -1,0 +1,1 @@
+"""What networks learn from: patches with truth, made, stored, imported, augmented and normalised."""

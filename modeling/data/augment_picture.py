@@ -1,0 +1,80 @@
+"""The augmentations that the papers borrow from photographs: scale, brightness, saturation, and bands left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from modeling.data.augment_scene import optical
+from modeling.data.batches import IGNORE, ByteArray, FloatArray
+
+_RGB = ("red", "green", "blue")
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
+"""Shares of red, green and blue in their grey (Rec. 601)."""
+
+Range = tuple[float, float]
+
+
+def rescale(
+    layers: Mapping[str, FloatArray], truth: ByteArray, rng: np.random.Generator, factors: Range
+) -> tuple[dict[str, FloatArray], ByteArray]:
+    """Enlarge by a factor drawn from `factors`, bilinearly (truth: nearest), and cut or pad to the same size.
+
+    What lies beyond the patch's edge is unknown (NaN) and does not count (`IGNORE`).
+    """
+    factor = rng.uniform(*factors)
+    size = np.array(truth.shape, dtype=np.float64)
+    room = size - size / factor  # of the window that is cut (positive) or of the margin that is padded (negative)
+    # Pixel i of the result has its centre at (i + 0.5) / factor + start of the patch, in pixels from its corner.
+    offset = room * rng.random(2) + 0.5 / factor - 0.5
+
+    centres = [np.arange(length) / factor + start for length, start in zip(truth.shape, offset, strict=True)]
+    # A centre may lie up to half a pixel beyond the outermost centres and still be inside the patch.
+    rows, columns = ((at < -0.5) | (at > length - 0.5) for at, length in zip(centres, truth.shape, strict=True))
+    outside = rows[:, None] | columns
+
+    def moved(array: npt.NDArray[np.generic], order: int, beyond: float) -> npt.NDArray[np.generic]:
+        out: npt.NDArray[np.generic] = ndimage.affine_transform(
+            array, [1 / factor, 1 / factor], offset, order=order, mode="nearest", prefilter=False
+        )
+        out[outside] = beyond
+        return out
+
+    out = {name: moved(layer, 1, np.nan).astype(np.float32, copy=False) for name, layer in layers.items()}
+    return out, moved(truth, 0, IGNORE).astype(np.uint8, copy=False)
+
+
+def recolour(
+    layers: Mapping[str, FloatArray], rng: np.random.Generator, brightness: Range, saturation: Range
+) -> dict[str, FloatArray]:
+    """Multiply each phase's image by one factor, and its colours' distance from grey by another."""
+    out = dict(layers)
+    kinds = {name: kind for name in layers if (kind := optical(name))}
+    for phase in ("pre", "post"):
+        images = {kind.colour: name for name, kind in kinds.items() if kind.phase == phase}
+        if not images:
+            continue
+        if brightness != (1.0, 1.0):
+            factor = np.float32(rng.uniform(*brightness))
+            out |= {name: out[name] * factor for name in images.values()}
+        if saturation != (1.0, 1.0) and all(colour in images for colour in _RGB):
+            rgb = np.stack([out[images[colour]] for colour in _RGB])
+            grey = (rgb * _GREY).sum(axis=0)
+            vivid = np.maximum(grey + np.float32(rng.uniform(*saturation)) * (rgb - grey), np.float32(0))
+            out |= {images[colour]: layer for colour, layer in zip(_RGB, vivid, strict=True)}
+    return out
+
+
+def drop_bands(layers: Mapping[str, FloatArray], rng: np.random.Generator, share: float) -> dict[str, FloatArray]:
+    """Make each layer unknown (NaN) with the chance `share`, but never all of them."""
+    if share == 0:
+        return dict(layers)
+    lost = rng.random(len(layers)) < share
+    lost[rng.integers(len(layers))] = False
+    return {
+        name: np.full_like(layer, np.nan) if gone else layer
+        for (name, layer), gone in zip(layers.items(), lost, strict=True)
+    }

@@ -1,0 +1,1 @@
+"""What a network looks at: heat maps, channel attention, bands taken away."""

@@ -1,0 +1,1 @@
+"""Rasters in and out: cloud-optimised GeoTIFFs, terrain, resampling, alignment."""
