@@ -25,7 +25,8 @@ from gee.ingestion import (
 )
 from gee.pixels import fetch_pixels
 
-WAIT_S = 20.0
+WAIT_S = 120.0
+"""The wait ends when the work does: only a machine with too much to do needs so long."""
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 The scene is simulated (15 layers, chunks of 15 x 512 x 512, compressed about 1.5 times, as real ones are), the codec is
 that of our cubes (blosc: zstd 3, bit-shuffled; crc32c), and every engine has as many threads as the machine has cores.
-The limit is that codec and one plain file a chunk in a thread pool, with no hash, no record and no renaming around it.
+The limit is that codec and one plain file a chunk in a thread pool, with no hash, no record and no renaming around it,
+in a process of its own as anyone would write it. Ours has told the allocator to keep freed memory (`gee.allocator`),
+which serves whatever runs in that process: the peers run there, and the bare loop once more, as a fact.
 *cube* is our whole cube as `gee.cube.write_tile` writes it and `gee.scenecube` reads it: int16 stack, observed and
 date, with the hashes and the record of each tile; the peers write and read the same three arrays and nothing else.
 *uint16* and *float32* are one array through `gee.chunks` and `gee.store` alone. Megabytes are those of the arrays, not
@@ -37,7 +39,7 @@ from gee.types import PHASES, Grid, Observed
 
 from . import scenes
 from .cases import BenchError, Case, Group, Role, Setting, elapsed
-from .writers import PEERS, THREADS, Arrays, Bare, Engine, Ours, spread
+from .writers import PEERS, THREADS, Apart, Arrays, Bare, Engine, Ours, spread
 
 Prepare = Callable[[Path], None]
 """Makes a store with all metadata and no chunk."""
@@ -76,7 +78,7 @@ class OurCube:
 def groups(setting: Setting) -> Iterator[Group]:
     """The comparisons: cube, uint16, float32."""
     side, chunk = (1024, 256) if setting.quick else (2048, 512)
-    keep_memory()  # as in our workers; it serves all engines alike
+    keep_memory()  # as in our workers
     cube = cube_arrays(side)
     yield from _both("cube", OurCube(), cube, chunk, _prepare_cube(side, chunk), setting)
     yield _physical(setting.scratch / "cube" / "ours.zarr", cube, chunk)
@@ -136,7 +138,7 @@ def _both(name: str, ours: Engine, arrays: Arrays, chunk: int, prepare: Prepare,
     kept = folder / "ours.zarr"
     prepare(kept)
     ours.write(kept, arrays, chunk)
-    engines: tuple[Engine, ...] = (Bare(), ours, *PEERS)
+    engines: tuple[Engine, ...] = (Apart(Bare(), arrays, folder), ours, *PEERS, Bare(role="fact"))
     checked: set[str] = set()
 
     def writing(engine: Engine) -> Callable[[], float]:
