@@ -26,7 +26,7 @@ demo: $(VENV)/.installed  ## a simulated quake from the feed to a published map,
 	$(BIN)/quakeslide demo --out $(OUT)
 
 test: $(VENV)/.installed  ## the quick test suite
-	$(BIN)/python -m pytest -q -m "not slow and not live"
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile -m "not slow and not live"
 
 test-slow: $(VENV)/.installed  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow and not live"

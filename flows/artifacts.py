@@ -75,6 +75,7 @@ def summary(facts: ReportFacts, publication: Publication) -> str:
         f"{facts.coverage.unobserved_km2:.1f} km² ({facts.coverage.unobserved_percent:.0f} %) of the area were not "
         "observed, which does not mean that there are none.",
         f"STAC item: `{publication.item_uri}`",
+        f"**Warning: {facts.selection.warning}**" if facts.selection is not None and facts.selection.warning else "",
         *(f"- {note}" for note in facts.notes),
     ]
     if facts.earth_engine_assets:

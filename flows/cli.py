@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import httpx
 import typer
 
-from flows import cli_evaluate, cli_train
+from flows import cli_adapt, cli_calibrate, cli_evaluate, cli_geology, cli_reproduce, cli_select, cli_train
 from flows.cli_dataset import app as dataset
 from flows.errors import FlowError
 from flows.moments import moment_of
@@ -55,6 +55,13 @@ Data = Annotated[
     typer.Option(help="Folder of recorded data that the local stand-ins serve (usgs/, iburi2018/, or a catalogue/)."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Map the event even when it is below the rule.")]
+Rules = Annotated[
+    str | None,
+    typer.Option(
+        help="Which mapped regions are dropped, each with its reason: `none` but small ones, `geology` (area, elongation, "
+        "slope), `learnt:FILE` (see learn-rules). Default: the setting model.rules."
+    ),
+]  # fmt: skip
 Out = Annotated[Path, typer.Option(help="Folder that receives a copy of the products.")]
 
 
@@ -94,6 +101,7 @@ def map_(
     data: Data = None,
     truth: Annotated[Path | None, typer.Option(help="Raster of known landslides to score the map against.")] = None,
     force: Force = False,
+    rules: Rules = None,
 ) -> None:
     """Map one event and publish a version of it.
 
@@ -104,7 +112,7 @@ def map_(
     from flows.services import services
 
     request = _request(event_id, aoi, event_date, force=force, truth=truth)
-    with services(_settings(), data, prefect=True) as settings:
+    with services(_ruled(rules), data, prefect=True) as settings:
         map_to_folder(request, settings, out)
 
 
@@ -140,6 +148,7 @@ def map_raster(
         str, typer.Option(help="`auto`, a name of `quakeslide models`, or a .safetensors file.")
     ] = "auto",
     name: Annotated[str, typer.Option(help="Name of the event, for the inventory and the report.")] = "raster",
+    rules: Rules = None,
 ) -> None:
     """Map landslides from rasters that you have, with no Earth Engine.
 
@@ -148,7 +157,7 @@ def map_raster(
     from flows.map_raster import map_raster_pair
 
     names = None if bands is None else tuple(part.strip() for part in bands.split(","))
-    map_raster_pair(pre, post, dem, out, bands=names, scale=scale, weights=weights, name=name, settings=_settings())
+    map_raster_pair(pre, post, dem, out, bands=names, scale=scale, weights=weights, name=name, settings=_ruled(rules))
 
 
 @app.command()
@@ -202,10 +211,22 @@ def _settings() -> Settings:
     return load_settings()
 
 
+def _ruled(rules: str | None) -> Settings:
+    """The settings with these rules; the flow, which reads them for itself, gets them as well."""
+    if rules is not None:
+        os.environ["QUAKESLIDE_MODEL__RULES"] = rules
+    return _settings()
+
+
 # After the commands of the pipeline, so that the help lists those first.
 app.add_typer(dataset, name="dataset")
+cli_select.register(app)
+cli_adapt.register(app)
 cli_train.register(app)
 cli_evaluate.register(app)
+cli_calibrate.register(app)
+cli_geology.register(app)
+cli_reproduce.register(app)
 
 
 def _request(event_id: str, aoi: Path | None, event_date: str | None, *, force: bool, truth: Path | None) -> MapRequest:

@@ -6,20 +6,20 @@ import datetime as dt
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flows.cli_runs import device_here, follower, numbers
 
 if TYPE_CHECKING:
     from modeling.benchmark.data import Source
     from modeling.benchmark.ledger import Ledger
     from modeling.benchmark.plan import Plan
     from modeling.benchmark.results import Results
-    from modeling.benchmark.run import Status
     from modeling.scoring.evaluate import Evaluation
 
 Model = Annotated[str, typer.Argument(help="A name of `quakeslide models`, or the path of a .safetensors file.")]
@@ -27,9 +27,6 @@ Patches = Annotated[Path, typer.Option("--data", help="Patch data set, made by `
 Part = Annotated[str, typer.Option(help="Part of the data set: training, validation or test.")]
 Domains = Annotated[str, typer.Option(help="Only these domains of the data set, comma-separated; empty: all.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Number = TypeVar("Number", int, float)
-_QUIET_S = 20.0
-"""Without a terminal, a line of progress at most so often."""
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +61,7 @@ def evaluate(
     blocks = patches.blocks(part, loaded.bands, domains=names_of(domains) or None)
     keep_memory()
     with shown_progress():
-        where = _device(device)
+        where = device_here(device)
         result = score(loaded.to(where), blocks, device=where, told=_stage("evaluate"))
     _write_evaluation(result, out, loaded.name, f"the {part} part of {patches.name}")
     scores = result.scores()
@@ -137,7 +134,7 @@ def benchmark(
     keep_memory()
     source: Source
     if data is None:
-        counts = _numbers(regions, int, "--regions")
+        counts = numbers(regions, int, "--regions")
         if len(counts) != 3:
             raise FlowError(f"--regions {regions!r} must be three numbers: to train, to choose and to test on")
         training, validation, test = counts
@@ -154,16 +151,16 @@ def benchmark(
         entries=entries,
         domains=chosen,
         train_on=train_on,
-        seeds=tuple(_numbers(seeds, int, "--seeds")),
+        seeds=tuple(numbers(seeds, int, "--seeds")),
         steps=dict.fromkeys(entries, steps or 1),
         terms=terms,
-        rates=tuple(_numbers(rates, float, "--rates")),
+        rates=tuple(numbers(rates, float, "--rates")),
         batch=batch,
         patch_px=patch_px or PATCH_PX,
         augmentation=augmentation,
         precision=precision,
         processes=max(processes, 1),
-        device=_device(device),
+        device=device_here(device),
     )
     ledger = Ledger(work)
     with ledger.held():
@@ -211,7 +208,7 @@ def _run_benchmark(
         source.prepare(os.cpu_count() or 1, _stage("simulate regions"))
         check(plan, source)
         plan = _measured(plan, source, ledger, budget=budget, equal=equal, measure=measure)
-        run_benchmark(plan, source, ledger, _follower())
+        run_benchmark(plan, source, ledger, follower())
     results = Results.load(ledger)
     paths = _publish(results, out)
     _show(results)
@@ -266,37 +263,6 @@ def _show(results: Results) -> None:
         CONSOLE.print(f"failed: {key}: {why}", markup=False)
 
 
-def _follower() -> Callable[[Status], None]:
-    """Shows stages as bars; what single runs tell becomes the remark of the stage that is under way."""
-    from flows.progress import report
-
-    runs: dict[str, str] = {}
-    stage = ("", 0, 0)
-    last = 0.0
-
-    def follow(status: Status) -> None:
-        nonlocal stage, last
-        if "--" in status.what:
-            validated = f" ({status.note})" if status.note else runs.get(status.what, "").partition(" (")[2]
-            runs[status.what] = f"{status.what} {status.done}/{status.total}{_in_brackets(validated)}"
-            if status.done == status.total:
-                del runs[status.what]
-            now = time.monotonic()
-            if sys.stdout.isatty() or now - last >= _QUIET_S:
-                last = now
-                report(*stage, "; ".join(runs.values()))
-            return
-        stage = (status.what, status.done, status.total)
-        report(*stage, status.note)
-
-    return follow
-
-
-def _in_brackets(text: str) -> str:
-    inside = text.strip(" ()")
-    return f" ({inside})" if inside else ""
-
-
 def _stage(name: str) -> Callable[[int, int], None]:
     from flows.progress import report
 
@@ -318,21 +284,3 @@ def _write_evaluation(result: Evaluation, out: Path, model: str, data: str) -> N
     sizes(out / "sizes.png", {model: result.objects}, recalls={model: recalls}, title=data)
     write_json(out / "evaluation.json", {"model": model, "data": data, **result.to_json()})
     (out / "evaluation.md").write_text(evaluation_text(result, model=model, data=data), encoding="utf-8")
-
-
-def _device(name: str) -> str:
-    from flows.errors import FlowError
-    from modeling.benchmark.speed import gpu_here
-
-    if name not in {"auto", "cpu", "cuda"} or (name == "cuda" and not gpu_here()):
-        raise FlowError(f"device {name!r} cannot be used here: auto and cpu can{', and cuda' if gpu_here() else ''}")
-    return "cuda" if name != "cpu" and gpu_here() else "cpu"
-
-
-def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Number]:
-    from flows.errors import FlowError
-
-    try:
-        return [kind(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise FlowError(f"{option} {text!r} must be numbers with commas between them") from None

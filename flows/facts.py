@@ -17,7 +17,9 @@ import numpy.typing as npt
 from geopandas import GeoDataFrame
 from pydantic import TypeAdapter
 
+from flows.adapt_facts import AdaptationFacts
 from flows.alignment import Alignment
+from flows.choice import Selection
 from gee.types import OBSERVED_LABELS, Observed
 
 LARGEST = 20
@@ -193,6 +195,50 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class TotalsRange:
+    """How far the totals may be off: fitted to events of regions that the network had not seen, on observed ground only."""
+
+    level: float
+    """Share of such events whose true totals lie between the ends."""
+    area_low_m2: float
+    """Lower end of the total area."""
+    area_high_m2: float
+    """Upper end."""
+    count_low: int
+    """Lower end of the number of landslides."""
+    count_high: int
+    """Upper end."""
+    events: int
+    """How many events it was fitted to."""
+    regions: tuple[str, ...]
+    """The regions that they lie in."""
+    simulated: bool = True
+    """Whether these events were simulated."""
+    beyond: bool = False
+    """Whether the scene is unlike all ground that the network was validated on, so that the rate may not hold."""
+
+
+@dataclass(frozen=True)
+class RulesFacts:
+    """What the geology rules did to the inventory."""
+
+    name: str
+    """`geology` or `learnt`."""
+    thresholds: str
+    """The rules with their thresholds and units, in words."""
+    dropped: Mapping[str, int]
+    """Rule -> how many regions it dropped; a region that breaks two rules counts for both."""
+    regions: int
+    """How many regions were dropped in all."""
+    area_m2: float
+    """Their total area."""
+    learnt_on: str = ""
+    """What learnt thresholds were learnt on, in words."""
+    subtraction: str = ""
+    """Whether the image before was matched before its map was subtracted, in words; empty when nothing was subtracted."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where the result comes from, enough to make it again."""
 
@@ -251,6 +297,15 @@ class ReportFacts:
 
     alignment: Alignment | None = None
     """How the image before lay to the one after, and what was done about it; None when nobody looked."""
+    rules: RulesFacts | None = None
+    """What the geology rules dropped; None without rules."""
+    adaptation: AdaptationFacts | None = None
+    """How polygons that an analyst drew changed the map; None when none did."""
+
+    selection: Selection | None = None
+    """Which model was chosen for the scene and why; None when nobody compared."""
+    totals: TotalsRange | None = None
+    """How far the totals may be off; None where nothing was fitted for this network, and nothing is claimed."""
 
     def to_json(self) -> str:
         """As JSON text."""

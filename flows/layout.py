@@ -37,6 +37,9 @@ FACTS = "facts.json"
 ALIGNMENT = "alignment.json"
 """File name of how the image before lies to the one after, measured once in a run."""
 
+SELECTION = "selection.json"
+"""File name of which model was chosen for the scene, and why."""
+
 TABLES = "landslides"
 """Name of an event's folder of tables in Earth Engine."""
 
@@ -76,9 +79,21 @@ PRODUCTS: Mapping[str, Product] = MappingProxyType({
         Product("landslides_gpkg", "landslides.gpkg", "application/geopackage+sqlite3", _DATA, "Landslide inventory"),
         Product("landslides_parquet", "landslides.parquet", "application/vnd.apache.parquet", _DATA, "As GeoParquet"),
         Product("landslides_geojson", "landslides.geojson", "application/geo+json", _DATA, "As GeoJSON in WGS84"),
+        Product("dropped", "dropped.gpkg", "application/geopackage+sqlite3", _DATA,
+                "What geology rules dropped, and why", required=False),
         Product("preview", "preview.png", "image/png", _VIEW, "Picture of the result"),
         Product("report", "report.html", "text/html", (*_VIEW, *_META), "Report for people, opens offline"),
         Product("facts", FACTS, "application/json", _META, "What the report says, as JSON", required=False),
+        Product("adaptation", "adaptation.json", "application/json", _META,
+                "How drawn polygons changed the map, with scores before and after", required=False),
+        Product("changes", "changes.tif", _COG, _DATA,
+                "What drawn polygons changed, and what was kept where nobody looked", required=False),
+        Product("labels", "labels.geojson", "application/geo+json", _DATA,
+                "Drawn polygons, each with its held-out result", required=False),
+        Product("adapted_model", "model.safetensors", "application/octet-stream", _DATA,
+                "Weights of the adapted network", required=False),
+        Product("adapted_model_json", "model.json", "application/json", _META,
+                "Description and card of the adapted network", required=False),
         Product("metrics", "metrics.json", "application/json", _META, "Agreement with known truth", required=False),
     )
 })  # fmt: skip
@@ -98,7 +113,7 @@ class RunIdentity:
     settings: Mapping[str, Any]
     """The settings that change results, as JSON values; not addresses or numbers of workers."""
     weights_hash: str
-    """Hash of the weights file."""
+    """Hash of the weights file, or of all models among which the run chooses."""
     code_version: str
     """Version of the code."""
 

@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,25 @@ from prefect.logging import get_run_logger
 
 from flows import artifacts, progress
 from flows.alignment import AlignedScene, Alignment, write_alignment
+from flows.choice import Selection
 from flows.cluster import dask_client, map_unordered, threads_for
 from flows.errors import ServiceError
 from flows.facts import ReportFacts, Scores
-from flows.layout import ALIGNMENT, FACTS, PRODUCTS, EventLayout, asset_label
-from flows.mapping import survey, write_layers, write_mask, write_probability
+from flows.geology import map_rules, rules_facts, scene_before
+from flows.layout import ALIGNMENT, FACTS, PRODUCTS, SELECTION, EventLayout, asset_label
+from flows.mapping import surveyed, write_layers, write_mask, write_probability
 from flows.planning import MapPlan, check_rule, find_event, make_plan
 from flows.publish import Publication, UploadedRun, find_publication, make_visible, upload_products
 from flows.request import MapRequest
 from flows.scoring import score, write_metrics
 from flows.scratch import scratch_folder
+from flows.selection import model_of, write_selection, zoo_of
 from flows.settings import Settings, load_settings
 from flows.stages import clear, once
 from flows.storage import Store
 from flows.telling import make_facts, write_pages
 from flows.tidy import tidy
+from flows.totals import with_totals_range
 from flows.usgs import UsgsClient
 from flows.writeback import check_targets, stamp_version, write_back
 from gee import pulling
@@ -45,7 +50,7 @@ from gee.records import TileRecord
 from gee.scenecube import SceneCube, open_cube
 from gee.session import Session, SessionConfig, connect, open_session
 from gee.types import Tile
-from modeling.model import load_model
+from modeling.model import LandslideModel
 
 
 def may_pass(_task: Any, _run: Any, state: Any) -> bool:
@@ -59,8 +64,8 @@ def may_pass(_task: Any, _run: Any, state: Any) -> bool:
     return False
 
 
-def _stage(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """A task of this flow: retried twice when what failed may pass; results stay in memory."""
+def stage(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """A task of a flow that makes a version: retried twice when what failed may pass; results stay in memory."""
     return partial(
         task, name=name, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass, cache_policy=NO_CACHE,
         persist_result=False,
@@ -115,6 +120,7 @@ def map_event(request: MapRequest) -> Publication:
         with scratch_folder(settings.work, plan.cube.grid.shape_yx) as folder:
             pull_cube(plan, settings)
             align(plan, settings, folder)
+            choose_network(plan, settings, folder)
             map_probability(plan, settings, folder)
             make_products(plan, settings, folder, request)
             uploaded: UploadedRun = upload(plan, settings, folder)
@@ -132,7 +138,7 @@ def _told(folder: Path) -> tuple[ReportFacts, bytes]:
     return ReportFacts.from_json((folder / FACTS).read_text()), (folder / "preview.png").read_bytes()
 
 
-@_stage("plan")
+@stage("plan")
 def plan_event(request: MapRequest, settings: Settings) -> MapPlan:
     """Find the event, apply the rule, and decide area, scenes, tiles and network."""
     with (
@@ -147,7 +153,7 @@ def plan_event(request: MapRequest, settings: Settings) -> MapPlan:
         return make_plan(request, event, settings, session, usgs)
 
 
-@_stage("pull-cube")
+@stage("pull-cube")
 def pull_cube(plan: MapPlan, settings: Settings) -> str:
     """Pull the tiles that are missing, Dask-parallel and within the event's budget, and seal the cube; returns its hash."""
     config = session_config(settings, plan.event.id)
@@ -176,7 +182,7 @@ def read_cube(plan: MapPlan, settings: Settings) -> SceneCube:
     return open_cube(plan.cube.uri, endpoint, mend=mend)
 
 
-@_stage("align")
+@stage("align")
 def align(plan: MapPlan, settings: Settings, folder: Path) -> bool:
     """Measure how the image before lies to the one after into alignment.json; returns whether it was done now."""
     cube, path = read_cube(plan, settings), folder / ALIGNMENT
@@ -190,7 +196,33 @@ def _alignment(folder: Path) -> Alignment:
     return Alignment.from_json((folder / ALIGNMENT).read_text())
 
 
-@_stage("map")
+@stage("select")
+def choose_network(plan: MapPlan, settings: Settings, folder: Path) -> bool:
+    """Choose the network that maps into selection.json, by how near the scene is to each; returns whether it was done now."""
+    scene, path = AlignedScene(read_cube(plan, settings), _alignment(folder)), folder / SELECTION
+    with bucket(settings) as store:
+        made = once(
+            store, plan.run, "select", folder, (path.name,), lambda: write_selection(scene, settings.model, path)
+        )
+    selection = _selection(folder)
+    log = get_run_logger()
+    log.info("%s maps: %s", selection.chosen, "; ".join(selection.winner.reasons))
+    for damaged in selection.left_out:
+        log.warning("left out: %s", damaged)
+    if selection.warning:
+        log.warning("%s", selection.warning)
+    return made
+
+
+def _selection(folder: Path) -> Selection:
+    return Selection.from_json((folder / SELECTION).read_text())
+
+
+def _network(settings: Settings, folder: Path) -> LandslideModel:
+    return model_of(_selection(folder), zoo_of(settings.model)).load()
+
+
+@stage("map")
 def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
     """Stream the cube through the network into probability.tif; returns whether it was done now."""
     scene, path = AlignedScene(read_cube(plan, settings), _alignment(folder)), folder / "probability.tif"
@@ -199,41 +231,47 @@ def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
         # A cluster is asked only where one is set: in this process its threads would have nothing to add.
         serving = dask_client(settings.dask, threads=1) if settings.dask.address else nullcontext()
         with serving as client:
-            write_probability(scene, load_model(plan.model), path, settings.model, client)
+            write_probability(scene, _network(settings, folder), path, settings.model, client)
 
     with bucket(settings) as store:
         return once(store, plan.run, "map", folder, (path.name,), make)
 
 
-@_stage("products")
+@stage("products")
 def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapRequest) -> bool:
     """Write everything a version consists of into `folder`; returns whether it was done now."""
     cube, alignment = read_cube(plan, settings), _alignment(folder)
     scene = AlignedScene(cube, alignment)
 
+    model = _network(settings, folder)
+    rules = map_rules(settings.model, model.bands).for_map(cube.grid)
+
     def make() -> None:
-        model = load_model(plan.model)
-        sides, inventory = survey(
-            scene, model, folder / "probability.tif", folder / "observed.tif", settings.model,
-            event_id=plan.event.id, run_key=plan.run.run_key,
-        )  # fmt: skip
+        before = scene_before(scene, model) if rules.subtracts(model, scene) else None
+        sides, found = surveyed(
+            scene, before, model, rules, folder, settings.model, event_id=plan.event.id, run_key=plan.run.run_key
+        )
+        inventory = found.kept
         write_mask(inventory, sides, cube.grid, folder / "mask.tif")
-        write_layers(inventory, folder)
+        write_layers(found, rules, folder)
         scores: tuple[Scores, ...] = ()
         if request.truth is not None:
             scores = score(scene, sides, inventory, Path(request.truth), model_name=model.name)
             write_metrics(scores, folder / "metrics.json", simulated=plan.event.simulated)
         facts = make_facts(plan, settings, model, cube.cube_hash, sides, inventory, scores, alignment)
+        facts = replace(facts, rules=rules_facts(rules, found, before), selection=_selection(folder))
+        facts = with_totals_range(facts, model, settings.model)
         write_pages(facts, scene, inventory, folder)
         (folder / FACTS).write_text(facts.to_json())
 
     metrics = ("metrics.json",) if request.truth is not None else ()
+    dropped = () if rules.name == "none" else (PRODUCTS["dropped"].filename,)
     names = tuple(product.filename for key, product in PRODUCTS.items() if product.required and key != "probability")
     with progress.step("products"), bucket(settings) as store:
-        return once(store, plan.run, "products", folder, (*names, *metrics, FACTS), make)
+        return once(store, plan.run, "products", folder, (*names, *metrics, *dropped, FACTS), make)
 
 
-@_stage("upload")
+@stage("upload")
 def upload(plan: MapPlan, settings: Settings, folder: Path) -> UploadedRun:
     """Upload the products and their STAC item to where nobody looks yet."""
     facts = ReportFacts.from_json((folder / FACTS).read_text())
@@ -241,7 +279,7 @@ def upload(plan: MapPlan, settings: Settings, folder: Path) -> UploadedRun:
         return upload_products(store, plan.run, folder, facts, plan.area.geometry)
 
 
-@_stage("write-back")
+@stage("write-back")
 def write_assets(plan: MapPlan, settings: Settings, folder: Path, uploaded: UploadedRun) -> Mapping[str, str]:
     """Write the results back as Earth Engine assets; returns their ids by what they are."""
     facts = ReportFacts.from_json((folder / FACTS).read_text())
@@ -255,7 +293,7 @@ def write_assets(plan: MapPlan, settings: Settings, folder: Path, uploaded: Uplo
             return {}
 
 
-@_stage("publish")
+@stage("publish")
 def publish(plan: MapPlan, settings: Settings, uploaded: UploadedRun) -> Publication:
     """Make the version visible by one conditional write, then clear what the stages left."""
     with progress.step("publish"), bucket(settings) as store:
@@ -264,7 +302,7 @@ def publish(plan: MapPlan, settings: Settings, uploaded: UploadedRun) -> Publica
         return publication
 
 
-@_stage("stamp")
+@stage("stamp")
 def stamp_assets(settings: Settings, publication: Publication, uploaded: UploadedRun | None = None) -> None:
     """Give the version's assets their number and readers, and remove what given-up runs left; do it again at any time."""
     log = get_run_logger()

@@ -17,17 +17,20 @@ from shapely.geometry.base import BaseGeometry
 from flows.alignment import AlignedScene, measure_alignment
 from flows.copies import publish_to_folder, require_free_folder
 from flows.facts import EventFacts, Imagery, Provenance, ReportFacts, coverage, inventory_facts, landslides_of
+from flows.geology import MapRules, map_rules, rules_facts, scene_before
 from flows.layout import FACTS, short_hash
-from flows.mapping import survey, write_layers, write_mask, write_probability
+from flows.mapping import surveyed, write_layers, write_mask, write_probability
 from flows.planning import code_version
 from flows.product_set import sha256_of
 from flows.run import say, show_result, shown_progress
 from flows.scene import CodeArray, DayArray, FloatArray
 from flows.scratch import scratch_folder
+from flows.selection import AUTO, expected, model_of, select_model, zoo_of
 from flows.settings import Settings
 from flows.telling import trained_on_simulated, write_pages
+from flows.totals import with_totals_range
 from gee.types import PHASES, Grid, Observed
-from modeling.model import LandslideModel, choose_model, load_model
+from modeling.model import LandslideModel
 from modeling.rasters.raster_pair import RasterPair, Scaling, open_pair
 
 
@@ -84,27 +87,35 @@ def map_raster_pair(
     require_free_folder(out)
     with open_pair([pre], [post], dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
         plain = PairScene(pair)
-        model = load_model(choose_model(plain.layer_names) if weights == "auto" else weights)
+        zoo = zoo_of(settings.model.model_copy(update={"weights": weights}))
+        likely, _ = expected(zoo, plain.layer_names)
+        map_rules(settings.model, likely.bands)  # what is wrong with them is said before any work
         inputs = {"pre": sha256_of(pre), "post": sha256_of(post), "dem": sha256_of(dem)}
-        read = {
-            "bands": None if bands is None else list(bands),
-            "scale": scale,
-            "alignment": settings.alignment.model_dump(mode="json"),
-            **settings.model.model_dump(mode="json"),
-        }
-        identity = {"inputs": inputs, "read": read, "weights": model.weights_hash, "code": code_version(), "name": name}
-        run_key = short_hash(identity)
-        say(f"{model.name} on {plain.grid.shape_yx[1]} x {plain.grid.shape_yx[0]} pixels of {plain.grid.pixel_m:g} m")
         with scratch_folder(settings.work, plain.grid.shape_yx) as folder, shown_progress():
             alignment = measure_alignment(plain, settings.alignment)
             scene = AlignedScene(plain, alignment)
+            selection = select_model(scene, zoo, automatic=weights == AUTO)
+            model = model_of(selection, zoo).load()
+            rules = map_rules(settings.model, model.bands).for_map(plain.grid)
+            read = {
+                "bands": None if bands is None else list(bands),
+                "scale": scale,
+                "alignment": settings.alignment.model_dump(mode="json"),
+                **settings.model.model_dump(mode="json", exclude={"rules", "zoo"}),
+                "rules": rules.to_json(),
+            }
+            run_key = short_hash(
+                {"inputs": inputs, "read": read, "weights": model.weights_hash, "code": code_version(), "name": name}
+            )
+            say(
+                f"{model.name} on {plain.grid.shape_yx[1]} x {plain.grid.shape_yx[0]} pixels of {plain.grid.pixel_m:g} m"
+            )
             write_probability(scene, model, folder / "probability.tif", settings.model)
-            sides, inventory = survey(
-                scene, model, folder / "probability.tif", folder / "observed.tif", settings.model,
-                event_id=name, run_key=run_key,
-            )  # fmt: skip
+            before = scene_before(scene, model) if rules.subtracts(model, scene) else None
+            sides, found = surveyed(scene, before, model, rules, folder, settings.model, event_id=name, run_key=run_key)
+            inventory = found.kept
             write_mask(inventory, sides, scene.grid, folder / "mask.tif")
-            write_layers(inventory, folder)
+            write_layers(found, rules, folder)
             facts = ReportFacts(
                 event=EventFacts(id=name, title=f"Landslides between {pre.name} and {post.name}"),
                 coverage=coverage(sides.counts, scene.grid.pixel_m),
@@ -113,11 +124,14 @@ def map_raster_pair(
                     Imagery(phase, (path.name,), "a raster given by hand, date not stated", cloud_masked=False)
                     for phase, path in zip(PHASES, (pre, post), strict=True)
                 ),
-                provenance=_provenance(model, run_key, inputs, dem, settings),
+                provenance=_provenance(model, rules, run_key, inputs, dem, settings),
                 created=dt.datetime.now(dt.UTC).replace(microsecond=0),
                 notes=(pair.note,) if pair.note else (),
                 alignment=alignment,
+                rules=rules_facts(rules, found, before),
+                selection=selection,
             )
+            facts = with_totals_range(facts, model, settings.model)
             write_pages(facts, scene, inventory, folder)
             (folder / FACTS).write_text(facts.to_json())
             publish_to_folder(folder, out, facts, _footprint(scene.grid))
@@ -126,10 +140,11 @@ def map_raster_pair(
 
 
 def _provenance(
-    model: LandslideModel, run_key: str, inputs: Mapping[str, str], dem: Path, settings: Settings
+    model: LandslideModel, rules: MapRules, run_key: str, inputs: Mapping[str, str], dem: Path, settings: Settings
 ) -> Provenance:
     changing = settings.model_dump(mode="json", include={"alignment", "model"})
-    changing["model"]["weights"] = model.name  # never the path of a user's file
+    changing["model"] |= {"weights": model.name, "rules": rules.name}  # never the path of a user's file
+    del changing["model"]["zoo"]
     return Provenance(
         run_key=run_key, code_version=code_version(), model=model.name, band_set=model.bands.name,
         weights_hash=model.weights_hash, threshold=model.threshold,

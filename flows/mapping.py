@@ -22,6 +22,8 @@ from affine import Affine
 from rasterio.windows import Window
 
 from flows.facts import combined_observed
+from flows.geology import MapRules, SceneBefore, mapped_before
+from flows.layout import PRODUCTS
 from flows.observed_colours import rgba
 from flows.progress import report
 from flows.scene import Block, CodeArray, DayArray, FloatArray, Scene, Slices
@@ -29,6 +31,7 @@ from flows.serving import map_on_cluster, network_workers
 from flows.settings import ModelSettings
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Observed
 from modeling.bands import BandSet
+from modeling.geology.inventories import Judged, judged, write_dropped
 from modeling.model import LandslideModel
 from modeling.prediction.inference import Execution, choose, prepare
 from modeling.prediction.predict import predict_tiles
@@ -83,7 +86,7 @@ def execution_for(model: LandslideModel, shape_yx: tuple[int, int], settings: Mo
     return choose(
         model, shape_yx, device=settings.device, precision=settings.precision, tile_px=settings.tile_px,
         halo_px=settings.halo_px,
-        memory_bytes=None if settings.memory_mb is None else settings.memory_mb * 10**6,
+        memory_bytes=None if settings.memory_mb is None else settings.memory_mb * 10**6, symmetries=settings.symmetries,
     )  # fmt: skip
 
 
@@ -142,17 +145,25 @@ def survey(
     *,
     event_id: str,
     run_key: str,
-) -> tuple[Sides, geopandas.GeoDataFrame]:
+    rules: MapRules,
+    before: Path | None = None,
+) -> tuple[Sides, Judged]:
     """Read the scene beside its `probability`: write the COG of what was observed, and why the rest was not, to `path`,
-    and make the inventory of landslides, largest first; schema-complete when there are none."""
+    and make the inventory of landslides, largest first, schema-complete when there are none, and what `rules` dropped.
+
+    `before` is the raster of probabilities of the image before, for networks of one date: what it maps is subtracted.
+    """
     grid, wanted = scene.grid, model.bands
     counts: Counter[int] = Counter()
     days: dict[str, tuple[int, int]] = {}
     needed = tuple(dict.fromkeys((*wanted.requires, "slope", "elevation")))
     every = list(windows(grid))
-    maker = InventoryMaker(
-        grid.shape_yx, threshold=model.threshold, transform=grid.affine, crs=grid.crs,
-        minimum_area_m2=settings.minimum_area_m2,
+    maker, already = (
+        InventoryMaker(
+            grid.shape_yx, threshold=model.threshold, transform=grid.affine, crs=grid.crs,
+            minimum_area_m2=settings.minimum_area_m2 if rules.forgets_small else 0.0,
+        )
+        for _ in range(2)
     )  # fmt: skip
     with rasterio.open(probability, driver="GTiff") as source, CogWriter(path, _observed_profile(grid)) as writer:
         for done, window in enumerate(every, start=1):
@@ -162,14 +173,20 @@ def survey(
             counts.update(_occurrences(codes))
             for phase, dates in zip(PHASES, block.date, strict=True):
                 _extend(days, phase, dates[codes == Observed.CLEAR])
-            maker.add(
-                window, source.read(1, window=Window.from_slices(*window)), slope_deg=block.layers["slope"],
-                elevation_m=block.layers["elevation"], pre_date_days=block.date[0], post_date_days=block.date[1],
-                observed=codes,
-            )  # fmt: skip
+            told: dict[str, Any] = {
+                "slope_deg": block.layers["slope"], "elevation_m": block.layers["elevation"],
+                "pre_date_days": block.date[0], "post_date_days": block.date[1], "observed": codes,
+            }  # fmt: skip
+            after = source.read(1, window=Window.from_slices(*window))
+            if before is not None:
+                there = mapped_before(before, model.threshold, window, grid.shape_yx)
+                already.add(window, np.where(there, after, np.float32(np.nan)), **told)
+                after[there] = np.nan
+            maker.add(window, after, **told)
             report("what was observed", done, len(every))
-    inventory = maker.finish(event_id=event_id, version=run_key, model=model.weights_hash)
-    return Sides(path, dict(counts), days), inventory
+    names = {"event_id": event_id, "version": run_key, "model": model.weights_hash}
+    subtracted = already.finish(**names) if before is not None else None
+    return Sides(path, dict(counts), days), judged(maker.finish(**names), rules.rules, subtracted)
 
 
 def _occurrences(codes: CodeArray) -> Mapping[int, int]:
@@ -203,9 +220,25 @@ def inventory_mask(inventory: geopandas.GeoDataFrame, sides: Sides, grid: Grid, 
     return mask
 
 
-def write_layers(inventory: geopandas.GeoDataFrame, folder: Path) -> None:
-    """Write the inventory as GeoPackage, GeoParquet and GeoJSON."""
-    write_inventory(inventory, folder, "landslides")
+def surveyed(
+    scene: Scene, before: SceneBefore | None, model: LandslideModel, rules: MapRules, folder: Path,
+    settings: ModelSettings, *, event_id: str, run_key: str,
+) -> tuple[Sides, Judged]:  # fmt: skip
+    """`survey` in `folder`, which holds probability.tif; the scene `before`, if there is one, is mapped for it first."""
+    subtracted = None if before is None else folder / "before.tif"
+    if before is not None and subtracted is not None:
+        write_probability(before, model, subtracted, settings)
+    return survey(
+        scene, model, folder / "probability.tif", folder / "observed.tif", settings, event_id=event_id, run_key=run_key,
+        rules=rules, before=subtracted,
+    )  # fmt: skip
+
+
+def write_layers(found: Judged, rules: MapRules, folder: Path) -> None:
+    """Write the inventory as GeoPackage, GeoParquet and GeoJSON, and with rules what they dropped as GeoPackage."""
+    write_inventory(found.kept, folder, "landslides")
+    if rules.name != "none":
+        write_dropped(found.dropped, folder / PRODUCTS["dropped"].filename)
 
 
 def _observed_profile(grid: Grid) -> CogProfile:

@@ -14,10 +14,12 @@ import shapely
 from flows.area import AreaOfInterest, area_of_event, cut_to_land_and_slopes, given_area
 from flows.errors import EventError
 from flows.event import EarthquakeEvent
+from flows.geology import map_rules
 from flows.layout import EventLayout, RunIdentity, RunLayout
 from flows.product_set import sha256_of
 from flows.request import MapRequest
 from flows.rule import qualifies
+from flows.selection import expected, weights_named, zoo_of
 from flows.settings import Settings
 from flows.usgs import UsgsClient
 from gee.before import choose_before
@@ -29,7 +31,6 @@ from gee.session import Session
 from gee.terrain import coarse_terrain
 from gee.types import Window
 from gee.windows import candidates
-from modeling.model import choose_model, load_model
 
 GIVEN = "given"
 """Status of an event that the USGS does not know: its area and time were given by hand."""
@@ -48,9 +49,9 @@ class MapPlan:
     cube: CubePlan
     """What is pulled from Earth Engine, and in which tiles."""
     model: str
-    """Name or path of the weights."""
+    """Name or path of the weights that will map, as far as can be told before the scene is there."""
     weights_hash: str
-    """SHA-256 of the weights file."""
+    """SHA-256 of the weights file, or of all models among which will be chosen."""
     run: RunLayout
     """Where the run lies in the bucket."""
     notes: tuple[str, ...]
@@ -113,10 +114,7 @@ def make_plan(
     draft, window_note = plan_scenes(event, area, settings, session)
     layout = EventLayout(f"gs://{settings.storage.bucket}", event.id)
     cube = replace(draft, uri=layout.cube(draft.plan_hash))
-    model = settings.model.weights
-    if model == "auto":
-        model = choose_model(layer.name for layer in cube.layers)
-    weights_hash = load_model(model).weights_hash
+    likely, weights_hash = expected(zoo_of(settings.model), (layer.name for layer in cube.layers))
     identity = RunIdentity(
         event_id=event.id,
         area=area.geometry.wkt,
@@ -124,14 +122,15 @@ def make_plan(
         settings={
             "cube": draft.plan_hash,
             "alignment": settings.alignment.model_dump(mode="json"),
-            "model": settings.model.model_dump(mode="json", exclude={"weights"}),
+            "model": settings.model.model_dump(mode="json", exclude={"weights", "rules", "zoo"}),
+            "rules": map_rules(settings.model, likely.bands).to_json(),
             "truth": None if request.truth is None else sha256_of(Path(request.truth)),
         },
         weights_hash=weights_hash,
         code_version=code_version(),
     )
     notes = tuple(note for note in (window_note, _dem_note(dem), *_cube_notes(cube)) if note)
-    return MapPlan(event, area, cube, model, weights_hash, layout.run(identity.key), notes)
+    return MapPlan(event, area, cube, weights_named(likely), weights_hash, layout.run(identity.key), notes)
 
 
 def _dem_note(dem: DemChoice) -> str:

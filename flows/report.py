@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows import wording
+from flows.adapt_facts import verdict_text
 from flows.facts import ReportFacts
 from flows.layout import PRODUCTS
 from flows.observed_colours import CODE_COLOURS
@@ -26,6 +27,21 @@ OBJECT_SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 """Scores counted in landslides."""
 
 
+ADAPTED_SCORES = {"mcc": "Matthews' correlation", **{key: name for key, name in PIXEL_SCORES.items() if key != "mcc"}}
+"""Scores of an adaptation, the deciding one first."""
+
+_ADAPTED = ("adaptation", "changes", "labels", "adapted_model", "adapted_model_json")
+
+
+def _optional(facts: ReportFacts) -> frozenset[str]:
+    """Keys of the products that this version has beside those that every version has."""
+    kept = {
+        "facts": True, "metrics": bool(facts.scores), "dropped": facts.rules is not None,
+        **dict.fromkeys(_ADAPTED, facts.adaptation is not None),
+    }  # fmt: skip
+    return frozenset(key for key, there in kept.items() if there)
+
+
 def render_report(facts: ReportFacts, pictures: Sequence[Picture]) -> str:
     """The report as one HTML document; `pictures` are those of `flows.pictures.report_pictures`."""
     style = importlib.resources.files("flows").joinpath("templates", "report.css").read_text(encoding="utf-8")
@@ -35,9 +51,15 @@ def render_report(facts: ReportFacts, pictures: Sequence[Picture]) -> str:
         pictures=pictures,
         headline=wording.headline(facts),
         unknown=wording.unknown(facts),
+        totals=wording.totals(facts),
         caveats=wording.caveats(facts),
         alignment=wording.alignment(facts),
+        selection=wording.selection(facts),
+        rules=wording.rules(facts),
+        adaptation="" if facts.adaptation is None else verdict_text(facts.adaptation),
+        adapted_scores=ADAPTED_SCORES,
         products=list(PRODUCTS.values()),
+        present=_optional(facts),
         pixel_scores=PIXEL_SCORES,
         object_scores=OBJECT_SCORES,
         largest_count=max((size.count for size in facts.inventory.sizes), default=0),

@@ -122,6 +122,8 @@ def show_result(facts: ReportFacts, version: int | None, folder: Path) -> None:
             f"pixel F1 {each.pixel['f1']:.3f}, IoU {each.pixel['iou']:.3f}, landslides F1 {each.objects['f1']:.3f}",
         )
     CONSOLE.print(table)
+    if facts.selection is not None and facts.selection.warning:
+        say(f"warning: {facts.selection.warning}")
     for note in facts.notes:
         say(f"note: {note}")
     say(f"products: {folder}")

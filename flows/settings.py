@@ -171,24 +171,43 @@ class ModelSettings(_Group):
     """Which network maps."""
 
     weights: str = Field(
-        "auto", description="`auto`, a name of `quakeslide models`, or the path of a .safetensors file."
+        "auto",
+        description="`auto`, a name of `quakeslide models`, or the path of a .safetensors or .ensemble.json file.",
+    )
+    zoo: tuple[str, ...] = Field(
+        (), description="Folders with further models; with `auto` the nearest of these and the shipped ones maps."
     )
     tile_px: int | None = Field(
         None, ge=64, description="Side of an inference tile without its halo, in pixels; chosen by memory when not set."
     )
-    halo_px: int = Field(32, ge=0, description="Overlap on each side of an inference tile, in pixels.")
+    halo_px: int = Field(24, ge=0, description="Overlap on each side of an inference tile, in pixels.")
     device: str = Field(
         "auto", description="What computes the network: `auto` (a GPU if there is one), cpu, cuda, cuda:N."
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="`auto`: bfloat16 where it was measured to be harmless with these weights, else float32."
     )
+    symmetries: Literal[1, 2, 4, 8] = Field(
+        1,
+        description="Mirror images and turns of each tile whose mean is taken, at so many times the network's time "
+        "(at most 4 for a network that sees the hillshade).",
+    )
     memory_mb: int | None = Field(
         None,
         ge=100,
         description="Memory for the tiles in the network, in MB; when not set, 600 or half of what is free.",
     )
-    minimum_area_m2: float = Field(400.0, ge=0, description="Polygons smaller than this are dropped.")
+    minimum_area_m2: float = Field(
+        400.0, ge=0, description="Polygons smaller than this are dropped; with `rules` theirs decides instead."
+    )
+    rules: str = Field(
+        "auto",
+        pattern=r"^(auto|none|geology|learnt:.+)$",
+        description="Which mapped regions are dropped: `none` but the small ones; `geology`, also roads and flat ground, "
+        "with the paper's smallest area; `learnt:FILE`, with thresholds of `quakeslide learn-rules`. With rules, a network "
+        "of one date is also run on the image before, and what it finds there is subtracted. `auto`: geology for those "
+        "networks, none for others, whose maps it did not make better on validation ground.",
+    )
 
 
 class DaskSettings(_Group):

@@ -10,9 +10,10 @@ https://github.com/radiantearth/stac-spec/tree/v1.1.0/item-spec
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pystac
@@ -21,6 +22,7 @@ from pystac.errors import STACError
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from flows.adapt_facts import AdaptationFacts
 from flows.alignment import Alignment
 from flows.errors import PublicationError
 from flows.facts import Imagery, ReportFacts
@@ -182,6 +184,18 @@ def _results(facts: ReportFacts, digest: str) -> dict[str, Any]:
         "quakeslide:coverage_km2": {row.label: row.area_km2 for row in coverage.rows},
         "quakeslide:landslide_count": inventory.count,
         "quakeslide:landslide_area_m2": inventory.total_area_m2,
+        "quakeslide:totals_range": None
+        if facts.totals is None
+        else {
+            "on": "observed ground only",
+            "level": facts.totals.level,
+            "landslide_area_m2": [facts.totals.area_low_m2, facts.totals.area_high_m2],
+            "landslide_count": [facts.totals.count_low, facts.totals.count_high],
+            "fitted_to_simulated_events": facts.totals.simulated,
+            "events": facts.totals.events,
+            "regions": list(facts.totals.regions),
+            "unlike_validated_ground": facts.totals.beyond,
+        },
         "quakeslide:scores": {s.name: {"pixel": dict(s.pixel), "objects": dict(s.objects)} for s in facts.scores},
         "quakeslide:earth_engine_assets": _earth_engine(facts, digest),
     }
@@ -215,10 +229,39 @@ def _provenance(facts: ReportFacts) -> dict[str, Any]:
         "quakeslide:weights_sha256": source.weights_hash,
         "quakeslide:threshold": source.threshold,
         "quakeslide:trained_on_simulated": source.trained_on_simulated,
+        "quakeslide:rules": None
+        if facts.rules is None
+        else {**asdict(facts.rules), "dropped": dict(facts.rules.dropped)},
+        "quakeslide:selection": None if facts.selection is None else json.loads(facts.selection.to_json()),
+        "quakeslide:selection_warning": "" if facts.selection is None else facts.selection.warning,
+        "quakeslide:adaptation": _adaptation(facts.adaptation),
         "quakeslide:area_reason": source.area_reason,
         "quakeslide:settings_hash": source.settings_hash,
         "quakeslide:settings": dict(source.settings),
         "quakeslide:attribution": list(source.attribution),
+    }
+
+
+def _adaptation(facts: AdaptationFacts | None) -> dict[str, Any] | None:
+    """What the version came of, and how good it was found on held-out polygons."""
+    if facts is None:
+        return None
+    judgement = facts.judgement
+    return {
+        "parent_version": facts.parent_version,
+        "parent_run_key": facts.parent_run_key,
+        "parent_weights_sha256": facts.parent_weights,
+        "labels_sha256": facts.labels_sha256,
+        "landslide_polygons": facts.landslide_polygons,
+        "other_polygons": facts.other_polygons,
+        "model_sha256": facts.model_sha256,
+        "verdict": judgement.verdict,
+        "chosen": judgement.chosen,
+        "held_out": {
+            part: {name: interval.value for name, interval in scores.items()}
+            for part, scores in (("before", judgement.before), ("after", judgement.after))
+        },
+        "changed_m2": {row.label: row.area_m2 for row in facts.changes},
     }
 
 

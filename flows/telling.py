@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import geopandas
@@ -23,7 +23,7 @@ from flows.facts import (
 )
 from flows.layout import short_hash
 from flows.mapping import Sides
-from flows.pictures import map_layers, preview_png, report_pictures
+from flows.pictures import Picture, map_layers, preview_png, report_pictures
 from flows.planning import GIVEN, MapPlan, code_version
 from flows.report import render_report
 from flows.scene import FloatArray, Scene, Slices
@@ -55,7 +55,9 @@ def make_facts(
     """Everything that is said about a run of the flow."""
     event, cube = plan.event, plan.cube
     changing = settings.model_dump(mode="json", include={"area", "imagery", "cube", "alignment", "model"})
-    changing["model"]["weights"] = model.name  # never the path of a user's file
+    rules = settings.model.rules.partition(":")[0]
+    changing["model"] |= {"weights": model.name, "rules": rules}  # never the path of a user's file
+    del changing["model"]["zoo"]
     return ReportFacts(
         event=EventFacts(
             id=event.id, title=event.title, time=event.time,
@@ -129,8 +131,13 @@ def _imagery(phase: str, scenes: PhaseScenes, window: Window, sides: Sides) -> I
     )  # fmt: skip
 
 
-def write_pages(facts: ReportFacts, scene: Scene, inventory: geopandas.GeoDataFrame, folder: Path) -> None:
-    """Write preview.png and report.html into `folder`, which holds probability.tif and observed.tif."""
+def write_pages(
+    facts: ReportFacts, scene: Scene, inventory: geopandas.GeoDataFrame, folder: Path, extra: Sequence[Picture] = ()
+) -> None:
+    """Write preview.png and report.html into `folder`, which holds probability.tif and observed.tif.
+
+    `extra` are pictures of a kind that not every report has.
+    """
 
     def read(window: Slices) -> Mapping[str, FloatArray]:
         return scene.read_tile(*window).layers
@@ -142,6 +149,8 @@ def write_pages(facts: ReportFacts, scene: Scene, inventory: geopandas.GeoDataFr
     if len(inventory) and with_pre:
         window = busiest_window(scene.grid, inventory, DETAIL_PX)
         detail = map_layers(*place, window=window)
-    (folder / "preview.png").write_bytes(preview_png(overview, facts.event.title))
+    heading = "" if facts.selection is None else facts.selection.heading
+    title = f"{facts.event.title}\n{heading}: expect more errors" if heading else facts.event.title
+    (folder / "preview.png").write_bytes(preview_png(overview, title))
     pictures = report_pictures(overview, detail, simulated=facts.event.simulated)
-    (folder / "report.html").write_text(render_report(facts, pictures), encoding="utf-8")
+    (folder / "report.html").write_text(render_report(facts, (*pictures, *extra)), encoding="utf-8")

@@ -62,6 +62,27 @@ def headline(facts: ReportFacts) -> str:
     return f"{landslides(inventory.count).capitalize()} with a total area of {area} km² {verb} found {where}."
 
 
+def totals(facts: ReportFacts) -> str:
+    """How far the totals may be off, in a few sentences; empty where nothing was fitted, for then nothing is claimed."""
+    held = facts.totals
+    if held is None:
+        return ""
+    low, high = (km2(end / 1e6) for end in (held.area_low_m2, held.area_high_m2))
+    kind = "simulated events" if held.simulated else "events"
+    text = (
+        f"On the ground that was seen, the true total area is expected between {low} and {high} km², and the number of "
+        f"landslides between {held.count_low:,} and {held.count_high:,}: intervals that held for {percent(100 * held.level)} % "
+        f"of {kind} in regions that the network had not seen ({held.events} events in {len(held.regions)} regions)."
+    )
+    if held.beyond:
+        text += (
+            " This scene is unlike all ground that the network was validated on: the true totals may well lie outside."
+        )
+    if facts.coverage.unobserved_km2:
+        text += " They say nothing about the ground that was not seen."
+    return text
+
+
 def unknown(facts: ReportFacts) -> str:
     """What is not known, in one or two sentences; belongs beside every total."""
     seen = facts.coverage
@@ -87,6 +108,9 @@ def unknown(facts: ReportFacts) -> str:
 def caveats(facts: ReportFacts) -> tuple[Caveat, ...]:
     """Everything to beware of, the gravest first."""
     found = [caveat for holds, caveat in _GENERAL if holds(facts)]
+    if facts.selection is not None and facts.selection.warning:
+        warning = facts.selection.warning
+        found.insert(int(facts.event.simulated), Caveat(facts.selection.heading, f"{warning[0].upper()}{warning[1:]}"))
     if bare := _phases(imagery for imagery in facts.imagery if not imagery.cloud_masked):
         found.append(Caveat("Clouds were not masked", _NO_MASK.format(phases=bare)))
     if assumed := _phases(imagery for imagery in facts.imagery if imagery.dates_assumed):
@@ -94,6 +118,26 @@ def caveats(facts: ReportFacts) -> tuple[Caveat, ...]:
     found.append(Caveat("Not every change is the earthquake's", _OTHER_CHANGE.format(gap=_gap(facts))))
     found.extend(Caveat("Note", note) for note in facts.notes)
     return tuple(found)
+
+
+_RULES = {
+    "area": "too small", "elongation": "as elongated as a road", "slope": "on flat ground",
+    "before": "mapped on the image before as well",
+}  # fmt: skip
+
+
+def rules(facts: ReportFacts) -> str:
+    """What the geology rules dropped, rule by rule, in a few sentences; empty without rules."""
+    told = facts.rules
+    if told is None:
+        return ""
+    learnt = f", learnt on {told.learnt_on}" if told.learnt_on else ""
+    text = f"Rules kept what is {told.thresholds}{learnt}. "
+    if not told.regions:
+        return f"{text}They dropped nothing."
+    counts = ", ".join(f"{count:,} {_RULES[name]}" for name, count in told.dropped.items() if count)
+    text += f"They dropped {told.regions:,} mapped region{'' if told.regions == 1 else 's'}, {km2(told.area_m2 / 1e6)} km²: "
+    return f"{text}{counts}. Each stands in dropped.gpkg with the reason."
 
 
 def alignment(facts: ReportFacts) -> str:
@@ -108,6 +152,17 @@ def alignment(facts: ReportFacts) -> str:
     if aligned.corrected:
         return f"The image before lay {metres:.1f} m from the one after ({_towards(aligned)}); that was corrected."
     return f"The images before and after lie on each other to {metres:.1f} m; nothing was moved."
+
+
+def selection(facts: ReportFacts) -> str:
+    """Why this network mapped, in a sentence or two; empty when nobody compared."""
+    choice = facts.selection
+    if choice is None:
+        return ""
+    own = choice.winner
+    how = "was chosen by the program, without any label" if choice.automatic else "was named by hand"
+    compared = f"{choice.pixels:,} pixels of the scene" if choice.pixels else "none of the scene, which was not seen"
+    return f"{own.name} {how}: it {'; '.join(own.reasons)}. Compared were {compared}."
 
 
 def _towards(aligned: Alignment) -> str:

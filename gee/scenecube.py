@@ -23,7 +23,7 @@ from gee.types import PHASES, Grid, Tile
 
 CACHED_ROWS = 3
 """Rows of decoded tiles kept at hand: windows with a halo, row by row, meet the tiles of three rows again and again."""
-CACHED_BYTES = 512 * 2**20
+CACHED_BYTES = 256 * 2**20
 """But not more than this: beyond, tiles are decoded up to three times."""
 
 Window = tuple[slice, slice]

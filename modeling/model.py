@@ -31,6 +31,8 @@ from modeling.training.losses import margin_of
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 DEFAULT_NETWORK = "msf-litenet"
+ENSEMBLE_SUFFIX = ".ensemble.json"
+"""How the files of ensembles end (`modeling.adaptation.ensemble`)."""
 STORAGES: Mapping[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
 """How a model's matrices can be stored."""
 
@@ -118,13 +120,17 @@ def model_name(network_name: str, bands_name: str) -> str:
 
 
 def load_model(name_or_path: str | Path) -> LandslideModel:
-    """Load a shipped model by name, or any by the path of its safetensors file.
+    """Load a shipped model by name, any by the path of its safetensors file, an ensemble by that of its JSON.
 
     Raises `WeightsError` when a file is missing or damaged, does not have the sha256 that its JSON states, or holds
     tensors that the stated network does not have.
     """
+    if str(name_or_path).endswith(ENSEMBLE_SUFFIX):
+        from modeling.adaptation.ensemble import load_ensemble  # which is made of models
+
+        return load_ensemble(Path(name_or_path))
     path = _weights_path(name_or_path)
-    about = _read_json(path.with_suffix(".json"))
+    about = read_description(path.with_suffix(".json"))
     blob = _read_weights(path)
     digest = hashlib.sha256(blob).hexdigest()
     if digest != about.get("sha256"):
@@ -144,8 +150,10 @@ def save_model(model: LandslideModel, folder: Path) -> Path:
     """Write `<name>.safetensors` and `<name>.json` into `folder`; returns the path of the weights.
 
     Each file appears complete or not at all. `model.weights_hash` is ignored: the hash of the bytes that were written
-    is stored.
+    is stored. Raises `WeightsError` for an ensemble, which is stored by `modeling.adaptation.ensemble.save_ensemble`.
     """
+    if model.network_name not in networks.names():
+        raise WeightsError(f"{model.name} cannot be stored as a model: {model.network_name!r} is no network's name")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{model.name}.safetensors"
     blob = save(stored_state(model.network, model.storage))
@@ -240,7 +248,9 @@ def _weights_path(name_or_path: str | Path) -> Path:
     if path.suffix == ".safetensors":
         return path
     if path.name != str(name_or_path):
-        raise WeightsError(f"{name_or_path} is neither a model's name nor the path of a .safetensors file")
+        raise WeightsError(
+            f"{name_or_path} is neither a model's name nor the path of a .safetensors or {ENSEMBLE_SUFFIX} file"
+        )
     if path.name not in available_models():
         there = ", ".join(available_models()) or "none: train them with `python -m modeling.training.shipped --all`"
         raise WeightsError(f"there is no model {path.name!r}; available: {there}")
@@ -256,7 +266,8 @@ def _read_weights(path: Path) -> bytes:
         raise WeightsError(f"cannot read the weights {path}: {error.strerror}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
+    """The JSON object beside a model's weights, or an ensemble's; raises `WeightsError` when it is none."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -106,6 +106,7 @@ COMMANDS = [
     ["map"],
     ["plan"],
     ["map-raster"],
+    ["select"],
     ["tidy"],
     ["train"],
     ["recipes"],

@@ -166,7 +166,7 @@ MOMENTS: dict[str, Callable[[Bucket, dict[str, str]], object]] = {
     "stamp": lambda _, services: asked_of_earth_engine(services, "/observed/", "PATCH"),
 }
 """Stage -> what can be seen from outside when it is at work."""
-_MAPPED = {"measure the shift", "map tiles"}
+_MAPPED = {"measure the shift", "compare with models", "map tiles"}
 _MADE = {*_MAPPED, "what was observed"}
 DONE_BEFORE: dict[str, set[str]] = {
     "pull": set(), "map": set(), "products": _MAPPED, "upload": _MADE, "write-back": _MADE, "before publishing": _MADE,

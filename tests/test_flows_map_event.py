@@ -96,8 +96,8 @@ def cube_requests(stack: LocalStack) -> int:
 
 
 def test_a_version_is_complete(mapped: Mapped) -> None:
-    names = {product.filename for product in PRODUCTS.values()}
-    assert {path.name for path in mapped.folder.iterdir()} == {*names, ITEM_NAME}
+    names = {product.filename for product in PRODUCTS.values() if product.required}
+    assert {path.name for path in mapped.folder.iterdir()} == {*names, FACTS, "metrics.json", ITEM_NAME}
     assert mapped.publication.version == 1
     assert mapped.tiles_pulled == 4, "one request a tile"
     assert mapped.facts.inventory.count > 0

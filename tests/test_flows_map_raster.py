@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
@@ -15,7 +16,7 @@ from fakes.weights import untrained
 from flows.errors import PublicationError
 from flows.facts import ReportFacts
 from flows.map_raster import PairScene, map_raster_pair
-from flows.settings import Settings, WorkSettings
+from flows.settings import ModelSettings, Settings, WorkSettings
 from gee.types import Observed
 from modeling.errors import BandSetError, ModelingError
 from modeling.rasters.raster_pair import open_pair
@@ -60,8 +61,10 @@ def weights(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -
     return str(untrained(small_quake.region, tmp_path_factory.mktemp("weights"), "tiny", "ten-band", share=0.05))
 
 
-def map_them(files: Mapping[str, Path], out: Path, weights: str, name: str = "hill") -> ReportFacts:
-    settings = Settings(work=WorkSettings(scratch=str(out.parent)))
+def map_them(
+    files: Mapping[str, Path], out: Path, weights: str, name: str = "hill", rules: str = "auto"
+) -> ReportFacts:
+    settings = Settings(work=WorkSettings(scratch=str(out.parent)), model=ModelSettings(rules=rules))
     folder = map_raster_pair(
         files["pre"], files["post"], files["dem"], out, bands=None, scale=None, weights=weights, name=name,
         settings=settings,
@@ -129,6 +132,27 @@ def test_a_run_is_named_after_what_went_in_not_after_file_names(
     again = map_them(files, tmp_path / "c", weights).provenance
     assert first.run_key == again.run_key != swapped.run_key
     assert first.cube_hash == again.cube_hash != swapped.cube_hash
+
+
+def test_a_network_of_one_date_is_run_on_both_images_and_every_drop_is_told(
+    files: dict[str, Path], small_quake: SmallQuake, tmp_path: Path
+) -> None:
+    one_date = str(untrained(small_quake.region, tmp_path / "weights", "one", "rgb", share=0.05))
+    plain = map_them(files, tmp_path / "plain", one_date, rules="none")
+    ruled = map_them(files, tmp_path / "ruled", one_date)
+    assert plain.rules is None
+    assert not (tmp_path / "plain" / "dropped.gpkg").exists()
+    told = ruled.rules
+    assert told is not None
+    assert (told.name, told.regions) == ("geology", len(gpd.read_file(tmp_path / "ruled" / "dropped.gpkg")))
+    assert told.dropped["before"] > 0, "an untrained network finds the same on both images"
+    assert told.subtraction
+    assert ruled.inventory.total_area_m2 < plain.inventory.total_area_m2 + told.area_m2
+    assert ruled.provenance.run_key != plain.provenance.run_key
+    assert "mapped on the image before as well" in (tmp_path / "ruled" / "report.html").read_text()
+    item = json.loads((tmp_path / "ruled" / "item.json").read_text())
+    assert item["properties"]["quakeslide:rules"]["dropped"] == dict(told.dropped)
+    assert "dropped" in item["assets"]
 
 
 def test_a_failure_leaves_nothing_behind(files: dict[str, Path], weights: str, tmp_path: Path) -> None:

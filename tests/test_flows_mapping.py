@@ -9,20 +9,18 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
-import torch
 from fakes.scenes import ArrayScene, array_scene
+from fakes.weights import random_model
 from geopandas.testing import assert_geodataframe_equal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.geology import map_rules
 from flows.mapping import Sides, inventory_mask, seen, survey, windows, write_mask
 from flows.mapping import write_probability as map_scene
 from flows.settings import ModelSettings
 from gee.types import Grid, Observed
-from modeling import networks
 from modeling.bands import band_set
-from modeling.data.normalise import Normalisation
-from modeling.model import LandslideModel
 from modeling.vectors.inventory import vectorise
 
 RGB, TEN = band_set("rgb"), band_set("ten-band")
@@ -68,19 +66,11 @@ def test_windows_cover_every_pixel_once(shape_yx: tuple[int, int]) -> None:
     assert (count == 1).all()
 
 
-def model(name: str = "rgb") -> LandslideModel:
-    torch.manual_seed(0)
-    channels = len(band_set(name).channels)
-    network = networks.create("msf-litenet", in_channels=channels, classes=2).eval()
-    even = Normalisation("standardise", (0.0,) * channels, (1.0,) * channels, (0.0,) * channels, (-5.0, 5.0))
-    return LandslideModel("m", "msf-litenet", network, band_set(name), even, 1.0, 0.5, "ab" * 32, {})
-
-
 def test_a_probability_is_there_exactly_where_the_ground_was_seen(tmp_path: Path) -> None:
     scene = array_scene((70, 90))
     scene.observed[1, :20] = Observed.CLOUD
     scene.observed[0, :, :10] = Observed.OUTSIDE
-    map_scene(scene, model(), tmp_path / "p.tif", ModelSettings(tile_px=64, halo_px=8))
+    map_scene(scene, random_model("rgb"), tmp_path / "p.tif", ModelSettings(tile_px=64, halo_px=8))
     with rasterio.open(tmp_path / "p.tif") as file:
         probability = file.read(1)
         tags = file.tags()
@@ -118,11 +108,14 @@ def probability(scene: ArrayScene, tmp_path: Path) -> np.ndarray:
 
 
 def surveyed(scene: ArrayScene, tmp_path: Path, threshold: float = 0.5) -> Surveyed:
-    network = replace(model("ten-band"), threshold=threshold)
-    return survey(
-        scene, network, tmp_path / "p.tif", tmp_path / "observed.tif", ModelSettings(minimum_area_m2=400),
-        event_id="us1", run_key="k",
+    network = replace(random_model("ten-band"), threshold=threshold)
+    settings = ModelSettings(minimum_area_m2=400)
+    sides, found = survey(
+        scene, network, tmp_path / "p.tif", tmp_path / "observed.tif", settings,
+        event_id="us1", run_key="k", rules=map_rules(settings, network.bands),
     )  # fmt: skip
+    assert not len(found.dropped)
+    return sides, found.kept
 
 
 @pytest.mark.usefixtures("probability")

@@ -38,9 +38,10 @@ from modeling.benchmark.plan import (
     steps_for,
     trials,
 )
+from modeling.benchmark.pool import Status
 from modeling.benchmark.publish import publish
 from modeling.benchmark.results import EVERYWHERE, Results, Run
-from modeling.benchmark.run import Status, run_benchmark, speed_key
+from modeling.benchmark.run import run_benchmark, speed_key
 from modeling.benchmark.speed import inference_speed, median_seconds
 from modeling.errors import BandSetError, DataError
 from modeling.scoring.evaluate import BlockScore, Evaluation

@@ -20,13 +20,31 @@ def relatives(name: str, count: int) -> list[Domain]:
 
 
 def test_the_papers_regions_are_there_by_name() -> None:
-    assert set(DOMAINS) == {"iburi", "jiuzhaigou", "palu", "luding"}
+    assert tuple(DOMAINS)[:4] == ("iburi", "jiuzhaigou", "palu", "luding")
     assert all(domain(name).name == name for name in DOMAINS)
 
 
+def test_the_order_of_domains_is_that_of_the_seeds_of_benchmarks() -> None:
+    # Simulated regions of the nth domain have seeds from 1000 n on, and another part begins 10,000 later.
+    assert tuple(DOMAINS) == (
+        "iburi", "jiuzhaigou", "palu", "luding", "gorkha", "kaikoura", "noto", "haiti",
+    )  # fmt: skip
+    assert len(DOMAINS) <= 10
+
+
+def test_regions_differ_in_climate_relief_season_noise_and_density() -> None:
+    every = list(DOMAINS.values())
+    assert min(one.latitude for one in every) < -40 < 40 < max(one.latitude for one in every)
+    assert len({one.event_date[5:7] for one in every}) >= 5
+    assert max(one.hillslope for one in every) - min(one.hillslope for one in every) > 12
+    assert max(one.slide_share for one in every) > 4 * min(one.slide_share for one in every)
+    assert len({one.sensor_noise for one in every}) >= 4
+    assert all(domain(name).sensor_noise == 1 for name in ("iburi", "jiuzhaigou", "palu", "luding"))
+
+
 def test_an_unknown_domain_is_named_with_the_known_ones() -> None:
-    with pytest.raises(DataError, match=r"'kaikoura'.*iburi.*luding"):
-        domain("kaikoura")
+    with pytest.raises(DataError, match=r"'wenchuan'.*iburi.*haiti"):
+        domain("wenchuan")
 
 
 @pytest.mark.parametrize("name", DOMAINS)

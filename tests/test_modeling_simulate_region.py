@@ -163,6 +163,18 @@ def test_a_landslide_shows_as_a_fall_of_ndvi(region: Region) -> None:
     assert abs(np.median(fall[clear & ~region.truth])) < 0.1
 
 
+def test_a_noisier_sensor_adds_noise_and_nothing_else() -> None:
+    plain, noisy = (tiny(seed=4, sensor_noise=factor, cloudiness=0.0) for factor in (1.0, 4.0))
+    assert np.array_equal(plain.truth, noisy.truth)
+    assert np.array_equal(plain.passes[0].cs, noisy.passes[0].cs)
+
+    def roughness(region: Region) -> float:
+        band = region.passes[0].dn[0].astype(np.float64)  # blue, where the ground hardly differs
+        return float(np.abs(band - ndimage.median_filter(band, 3)).mean())
+
+    assert roughness(noisy) > 1.5 * roughness(plain)
+
+
 def test_bands_come_as_asked_and_unknown_ones_are_named() -> None:
     region = simulate_region(domain("palu"), seed=1, shape_yx=(64, 64), dates_pre=1, dates_post=1, bands=("B8", "B4"))
     assert region.bands == ("B8", "B4")

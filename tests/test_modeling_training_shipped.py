@@ -12,6 +12,7 @@ import torch
 
 from modeling import bands
 from modeling.data.dataset import STORED_LAYERS, store_region
+from modeling.domains.sample_file import load_fingerprint, sample_path
 from modeling.model import load_model
 from modeling.scoring.baseline import load_baseline
 from modeling.training.shipped import RUNS, SHIPPED, main, make, steps_within
@@ -75,6 +76,9 @@ def test_making_a_model_writes_weights_baseline_and_honest_cards(work: Path, tmp
     assert "Trained on simulated data only" in text
     assert model.weights_hash in text
     assert f"{model.card['scores']['held out']['model']['pixels']['f1']:.3f}" in text
+    sample = load_fingerprint(sample_path(path), model.card["sample"]["sha256"])
+    assert sample.about == "2 simulated regions of iburi, jiuzhaigou, palu, randomised"
+    assert sample.domains == ("iburi", "palu")
     assert load_baseline(out / "dndvi-slope.json").tuned_on == ("iburi-1", "palu-2")
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["card"]["recipe"]["steps"] == 4
 

@@ -13,6 +13,7 @@ from fakes.training import recipe, register_tiny
 
 from modeling import bands
 from modeling.data.patches import PatchSet, open_patches
+from modeling.domains.sample_file import load_fingerprint, sample_path
 from modeling.errors import BandSetError, DataError
 from modeling.model import load_model
 from modeling.scoring.evaluate import evaluate
@@ -44,6 +45,7 @@ def test_a_model_is_trained_scored_and_described(data: PatchSet, tmp_path: Path)
     weights = tmp_path / "out" / "toy_squares.safetensors"
     assert sorted(path.name for path in weights.parent.iterdir()) == [
         "toy_squares.json", "toy_squares.md", "toy_squares.png", "toy_squares.run", "toy_squares.safetensors",
+        "toy_squares.sample.safetensors",
     ]  # fmt: skip
     model = load_model(weights)
     card = model.card
@@ -69,6 +71,11 @@ def test_a_model_is_trained_scored_and_described(data: PatchSet, tmp_path: Path)
     assert text == card_text(model)
     for told in ("Trained on simulated data only", data.sha256, "CC0-1.0", model.weights_hash, "a command", "6 epochs"):
         assert told in text
+    sample = load_fingerprint(sample_path(weights), card["sample"]["sha256"])
+    assert sample.channels == model.channels
+    assert set(sample.domains) == {"here", "there"}
+    assert sample.simulated
+    assert sample.reference is not None
     assert weights.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -92,3 +92,13 @@ def test_windows_without_a_polygon_are_not_read() -> None:
 
     polygon_moments([shapely.box(*(GRID @ (2, 5)), *(GRID @ (5, 2)))], read, (100, 100), GRID, window_px=10)
     assert asked == [(slice(0, 10), slice(0, 10))]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.lists(st.integers(-2, 9), min_size=1, max_size=30), max_size=6), st.sampled_from([0.5, 0.95, 1.0]))
+def test_quantiles_of_votes_are_those_of_the_values(groups: list[list[int]], share: float) -> None:
+    found = Votes.of(*flat(groups, np.int32)).quantile(share)
+    for index, group in enumerate(groups):
+        values = sorted(value for value in group if value >= 0)
+        reached = [v for n, v in enumerate(values, start=1) if n >= share * len(values) - 1e-9]
+        assert np.array_equal(found[index], reached[0] if reached else np.nan, equal_nan=True)

@@ -18,17 +18,27 @@ from modeling.data.dataset import PatchSampler, RegionBlocks, StoredRegion, chan
 from modeling.data.normalise import Normalisation, fit
 from modeling.data.patch_simulate import RegionPlan, region_of
 from modeling.data.patches import PatchSet, fit_normalisation, open_patches
+from modeling.data.pieces import Pieces, RegionPieces, StoredPieces
 from modeling.errors import BandSetError, DataError
 from modeling.simulate.domains import DOMAINS, domain
 
 PARTS = ("training", "validation", "test")
 
-TERRAIN = frozenset({"slope", "hillshade", "elevation", "dem", "aspect", "curvature", "tpi", "tri"})
+TERRAIN = frozenset(
+    {
+        "slope", "hillshade", "elevation", "dem", "aspect", "aspect_north", "aspect_east", "curvature", "plan_curvature",
+        "profile_curvature", "relief", "twi", "tpi", "tri",
+    }
+)  # fmt: skip
 """Channels that are of the ground's shape and not of light."""
 
 
 class Source(Protocol):
     """What a benchmark trains and tests on; it travels to other processes, so it holds names and not arrays."""
+
+    def __hash__(self) -> int:
+        """What follows from it may be remembered."""
+        ...
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -55,6 +65,10 @@ class Source(Protocol):
 
     def blocks(self, part: str, band_set: BandSet, domains: Sequence[str]) -> Blocks:
         """The part `validation` or `test` of these domains."""
+        ...
+
+    def pieces(self, part: str, domain: str, patch_px: int) -> Pieces:
+        """The patches of one domain in a part, in an order that never changes."""
         ...
 
     def about(self) -> dict[str, Any]:
@@ -93,10 +107,12 @@ class Simulated:
     """Shifts the seeds of all regions."""
     bands: str = "ten-band"
     """A name of `modeling.bands.BAND_SETS`."""
+    unseen: tuple[str, ...] = ()
+    """Further domains that have test regions only."""
 
     def __post_init__(self) -> None:
         """Raise `DataError` for unknown domains and for a part without a region."""
-        for name in self.domains:
+        for name in (*self.domains, *self.unseen):
             domain(name)
         if min(self.training, self.validation, self.test) < 1:
             raise DataError(
@@ -108,6 +124,7 @@ class Simulated:
     def prepare(self, workers: int, told: Callable[[int, int], None] | None = None) -> None:
         """Simulate the regions that the cache lacks."""
         plans = [plan for part in PARTS for plan in self._plans(part, self.domains)]
+        plans += self._plans("test", [name for name in self.unseen if name not in self.domains])
         missing = [plan for plan in plans if not (self._folder_of(plan) / "region.json").is_file()]
         if not missing:
             return
@@ -144,9 +161,14 @@ class Simulated:
         """Whole regions."""
         return RegionBlocks(self._regions(part, domains), band_set)
 
+    def pieces(self, part: str, domain: str, patch_px: int) -> Pieces:
+        """Tiles of the regions."""
+        return RegionPieces.of(self._regions(part, [domain]), patch_px)
+
     def about(self) -> dict[str, Any]:
         """Counts, sizes and seeds: they decide every pixel."""
-        return {"kind": "simulated regions", **{k: v for k, v in asdict(self).items() if k not in {"cache", "domains"}}}
+        names = {"cache", "domains", "unseen"}
+        return {"kind": "simulated regions", **{k: v for k, v in asdict(self).items() if k not in names}}
 
     def _folder_of(self, plan: RegionPlan) -> Path:
         return self.cache / plan.folder / f"{plan.domain}-{plan.seed}"
@@ -180,6 +202,11 @@ class Patches:
         """All that it has."""
         return self._open().domains
 
+    def having(self, part: str) -> tuple[str, ...]:
+        """The domains that have patches in a part."""
+        counts = self._open().counts()
+        return tuple(domain for domain in self.domains if (domain, part) in counts)
+
     @property
     def patch_px(self) -> int:
         """Side of its patches."""
@@ -209,6 +236,10 @@ class Patches:
     def blocks(self, part: str, band_set: BandSet, domains: Sequence[str]) -> Blocks:
         """Its patches of a part."""
         return self._open().blocks(part, band_set, domains=domains)
+
+    def pieces(self, part: str, domain: str, patch_px: int) -> Pieces:
+        """Its patches, whole."""
+        return StoredPieces.of(self._open(), part, domain)
 
     def about(self) -> dict[str, Any]:
         """Its hash decides every pixel; the rest is what it says of itself."""

@@ -37,7 +37,7 @@ class Ledger:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DataError(
-                    f"another benchmark is running in {self.folder}: wait for it or name another folder"
+                    f"another benchmark or experiment is running in {self.folder}: wait for it or name another folder"
                 ) from None
             yield
 
@@ -63,6 +63,10 @@ class Ledger:
         """Key -> what was recorded, in order of the keys."""
         found = sorted((self.folder / RUNS).glob("*.json"))
         return {path.stem: read_json(path) for path in found}
+
+    def read(self, key: str) -> dict[str, Any]:
+        """What was recorded of one run; raises `DataError` when nothing was."""
+        return read_json(self._path(key))
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).is_file()

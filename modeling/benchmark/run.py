@@ -8,16 +8,11 @@ go on.
 from __future__ import annotations
 
 import os
-import queue
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +22,11 @@ from modeling import networks
 from modeling.benchmark.data import Source, without_terrain
 from modeling.benchmark.ledger import Ledger
 from modeling.benchmark.plan import Entry, Job, Plan, choose_rates, recipe_of, runs, trials
+from modeling.benchmark.pool import Status, Task, Told, run_all
 from modeling.benchmark.speed import inference_speed, this_device
 from modeling.data.normalise import Normalisation
 from modeling.errors import DataError, ModelingError
 from modeling.forward import logits_of
-from modeling.prediction.allocator import keep_memory
 from modeling.scoring.complexity import complexity
 from modeling.scoring.evaluate import evaluate
 from modeling.training.progress import Tick
@@ -39,25 +34,6 @@ from modeling.training.train import fit
 from modeling.training.validation import require_usable
 
 CLASSES = 2
-_POLL_S = 0.2
-_WATCH_S = 1.0
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far one job is, or a stage of all."""
-
-    what: str
-    """Key of a job, or the name of a stage."""
-    done: int
-    """Steps or jobs finished."""
-    total: int
-    """Of how many."""
-    note: str = ""
-    """A remark, for example the last validation."""
-
-
-Told = Callable[[Status], None]
 
 
 def run_benchmark(plan: Plan, source: Source, ledger: Ledger, told: Told) -> None:
@@ -124,7 +100,7 @@ def train_and_test(job: Job, plan: Plan, source: Source, folder: Path, told: Tol
 
     def tell(tick: Tick) -> None:
         f1 = "" if tick.row is None else f"validation F1 {tick.row.validation_f1:.3f}"
-        told(Status(job.key, tick.step, tick.steps, f1))
+        told(Status(job.key, tick.step, tick.steps, f1, job=True))
 
     started, spent = time.perf_counter(), time.process_time()
     trained = fit(
@@ -197,45 +173,8 @@ def measure_speed(entry_name: str, plan: Plan, source: Source) -> dict[str, Any]
 
 
 def _do(jobs: Sequence[Job], plan: Plan, source: Source, ledger: Ledger, told: Told, stage: str) -> None:
-    waiting = [job for job in jobs if job.key not in ledger]
-    done = len(jobs) - len(waiting)
-    if not waiting:
-        return
-    told(Status(stage, done, len(jobs)))
-    if plan.processes == 1:
-        torch.set_num_threads(plan.threads)
-        for job in waiting:
-            _finish(job, plan, source, ledger, told)
-            done += 1
-            told(Status(stage, done, len(jobs)))
-        return
-    context = get_context("spawn")
-    reports, stop = context.Queue(), context.Event()
-    pool = ProcessPoolExecutor(
-        plan.processes,
-        mp_context=context,
-        initializer=_begin_worker,
-        initargs=(plan.threads, reports, os.getpid(), stop),
-    )
-    try:
-        pending = {pool.submit(_finish_in_worker, job, plan, source, ledger) for job in waiting}
-        while pending:
-            finished, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in finished:
-                future.result()
-                done += 1
-                told(Status(stage, done, len(jobs)))
-            _pass_on(reports, told)
-    except BrokenProcessPool as error:
-        raise ModelingError(
-            "a training process was killed from outside, most likely for want of memory: run the same command again "
-            "with --processes 1; what is finished is kept"
-        ) from error
-    except BaseException:
-        stop.set()  # interrupted: what is under way has its checkpoint, nobody waits for it
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    tasks = [Task(job.key, partial(_finish, job, plan, source, ledger)) for job in jobs if job.key not in ledger]
+    run_all(tasks, told, stage=stage, total=len(jobs), processes=plan.processes, threads=plan.threads)
 
 
 def _finish(job: Job, plan: Plan, source: Source, ledger: Ledger, told: Told) -> None:
@@ -246,35 +185,3 @@ def _finish(job: Job, plan: Plan, source: Source, ledger: Ledger, told: Told) ->
         result = {"entry": job.entry, "trained_on": job.trained_on, "seed": job.seed, "failed": str(error)}
     ledger.record(job.key, result)
     shutil.rmtree(folder, ignore_errors=True)  # the checkpoint of a large network takes a gigabyte
-
-
-_reports: Any = None
-"""In a worker process: the queue to the process that started it."""
-
-
-def _begin_worker(threads: int, reports: Any, parent: int, stop: Any) -> None:
-    global _reports  # noqa: PLW0603 - a pool's initialiser has no other way to hand something to its tasks
-    _reports = reports
-    torch.set_num_threads(threads)
-    keep_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one tells the others
-    threading.Thread(target=_leave_with, args=(parent, stop), daemon=True).start()
-
-
-def _leave_with(parent: int, stop: Any) -> None:
-    """End this process when the one that started it says so or is gone: nobody must go on training unseen."""
-    while os.getppid() == parent and not stop.wait(_WATCH_S):
-        pass
-    os._exit(1)
-
-
-def _finish_in_worker(job: Job, plan: Plan, source: Source, ledger: Ledger) -> None:
-    _finish(job, plan, source, ledger, _reports.put)
-
-
-def _pass_on(reports: Any, told: Told) -> None:
-    while True:
-        try:
-            told(reports.get_nowait())
-        except queue.Empty:
-            return

@@ -63,9 +63,11 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
         _STILL, flips=True, quarter_turns=True, scale=(0.5, 1.5), brightness=(0.8, 1.2), saturation=(0.8, 1.2)
     ),
     "dropout": Augmentation(band_dropout=0.1),
+    "strong": Augmentation(quarter_turns=True, scale=(0.5, 1.5), brightness=(0.7, 1.3), saturation=(0.7, 1.3)),
 }
 """By name: `physical` makes the shipped models, `mirrors` is that of Yang et al. 2024 (horizontal, vertical, diagonal),
-`resize-turn-colour` that of Dong et al. 2024, `dropout` is `physical` with one layer in ten unknown."""
+`resize-turn-colour` that of Dong et al. 2024, `dropout` is `physical` with one layer in ten unknown, `strong` is both
+`physical` and, a little stronger, `resize-turn-colour`: for fine-tuning on few patches."""
 
 
 def augmentation(name: str) -> Augmentation:

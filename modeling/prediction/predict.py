@@ -67,7 +67,7 @@ def predict_tiles(
     write: TileWriter,
     *,
     tile_px: int = 512,
-    halo_px: int = 32,
+    halo_px: int = 24,
     batch: int = 1,
     wanted: Callable[[SlicesYX], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,

@@ -72,6 +72,10 @@ class Single:
     """Region and conditions."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Metric -> printed value."""
+    domain: str = ""
+    """The preset of `modeling.simulate` that follows the region; empty when there is none."""
+    mix: str = ""
+    """The training mix, as `modeling.experiments.mixes` names it; empty where the paper has none."""
 
 
 @dataclass(frozen=True)
@@ -160,14 +164,46 @@ COSTS: tuple[Table, ...] = (
 """Tables of costs; multiply-accumulates by the convention of `modeling.scoring.complexity`. The paper's parameter count of FCN
 ends in 226, which its own layers do not give."""
 
+LARGE_MACS: Mapping[str, float] = {
+    "fcn": 384034.669e6, "deeplabv3": 409291.197e6, "vgg-unet": 4550584.959e6, "resunet-r50": 3716111.401e6,
+    "msf-litenet": 51097.337e6,
+}  # fmt: skip
+"""The same for 2048 x 2048 pixels, where LDTL prints multiply-accumulates only."""
+
+
+def _geology(**rows: tuple[float, float, float]) -> Mapping[str, Mapping[str, float]]:
+    columns = ("precision", "recall", "iou")
+    return {
+        name: {metric: value / 100 for metric, value in zip(columns, values, strict=True)}
+        for name, values in rows.items()
+    }
+
+
+GEOLOGY_PIXELS = Table(
+    "DFPENet", "Jiuzhaigou, pixels", "jiuzhaigou",
+    _geology(network=(94.25, 97.78, 92.28), rules=(94.33, 97.78, 92.36), subtracted=(99.97, 98.70, 98.67)),
+)  # fmt: skip
+"""What each step of the geology scheme makes of DFPENet's map: alone, with rules, and with subtraction as well."""
+GEOLOGY_COUNTS = Table(
+    "DFPENet", "Jiuzhaigou, counted in landslides", "jiuzhaigou",
+    _geology(network=(73.88, 88.55, 67.44), rules=(91.80, 88.55, 82.06), subtracted=(99.43, 90.42, 89.95)),
+)  # fmt: skip
+"""The same counted in landslides, one for one (`modeling.scoring.counting`)."""
+GEOLOGY_FINE_TUNED = Table(
+    "DFPENet", "Hokkaido, counted in landslides", "iburi", _geology(subtracted=(84.28, 90.20, 77.21))
+)
+"""The whole scheme after fine-tuning on another region."""
+
 _GAINS = (("pa", 0.021), ("cpa", 0.026), ("f1", 0.069), ("miou", 0.029))
 
 SINGLES: tuple[Single, ...] = (
     Single(
         "ResU-SENet", "resu-senet", "Palu, unseen, by the model of 200 Iburi and 500 Jiuzhaigou samples",
-        {"precision": 0.9299, "f1": 0.6875, "recall": 0.5501, "mcc": 0.6677, "iou": 0.526},
+        {"precision": 0.9299, "f1": 0.6875, "recall": 0.5501, "mcc": 0.6677, "iou": 0.526}, "palu", "Ib200J500",
     ),
-    Single("ResU-SENet", "resu-senet", "Luding, unseen, by the model of 700 Iburi samples", {"f1": 0.7433}),
+    Single(
+        "ResU-SENet", "resu-senet", "Luding, unseen, by the model of 700 Iburi samples", {"f1": 0.7433}, "luding", "Ib700"
+    ),
     Single("DFPENet", "dfpenet", "Jiuzhaigou, pixels", {"precision": 0.9425, "recall": 0.9778, "iou": 0.9228}),
     Single("ResU-CBNet", "resu-cbnet", "first unseen scene", {"pa": 0.928, "f1": 0.913}),
     Single("ResU-CBNet", "resu-cbnet", "second unseen scene", {"pa": 0.832, "f1": 0.80}),
@@ -189,6 +225,17 @@ UNTESTED: tuple[Untested, ...] = (
     ),
     Untested("MFFENet", "adversarial adaptation (ADANet) to a target without labels", "that adaptation"),
 )
+
+
+def printed(paper: str, domain: str, network: str) -> Mapping[str, float]:
+    """Metric -> value that a paper prints of a network on the region that `domain` follows; empty where it prints none."""
+    for table in TABLES:
+        if (table.paper, table.domain) == (paper, domain) and network in table.rows:
+            return table.rows[network]
+    for single in SINGLES:
+        if (single.paper, single.domain, single.network) == (paper, domain, network):
+            return single.scores
+    return {}
 
 
 def claims() -> tuple[Claim, ...]:

@@ -1,4 +1,6 @@
-"""The regions that the simulator knows, after the regions of the papers, and the random relatives used for training.
+"""The regions that the simulator knows, after the regions of the papers and others, and their random relatives.
+
+Their order is a part of the seeds of benchmarks (`modeling.benchmark.data`): new ones come last, and there are ten at most.
 
 The numbers are chosen by hand to give each region's look and difficulty; they are not measurements of the real region.
 """
@@ -114,6 +116,8 @@ class Domain:
     """How far (rows, columns) the ground lies in passes before the quake from where those after have it, besides."""
     swath_edge: float = 0.0
     """Chance that the swath of a pass before the quake covers only part of the region."""
+    sensor_noise: float = 1.0
+    """Factor on the noise of a pass: on that of a band's gain and on that of each pixel."""
 
 
 _PRESETS = (
@@ -154,10 +158,55 @@ _PRESETS = (
         snow_line_summer=5000.0, snow_line_winter=2600.0, soil_brightness=0.24, soil_redness=1.3, friction=32.0,
         slide_share=0.03, elongation=3.8, aerosol=0.25, cloudiness=0.22, old_scar_share=0.018,
     ),
+    Domain(
+        "gorkha",
+        "Gorkha 2015: terraced middle mountains of the Himalaya at the end of the dry season; few, long slides under "
+        "thick haze",
+        84.71, 28.15, "2015-04-25",
+        base_elevation=900.0, hillslope=38.0, valley_spacing=460.0, concavity=0.34, floodplain=5.0, river_width=45.0,
+        conifer_share=0.2, open_share=0.34, rock_share=0.04, crop_share=0.85, town_share=0.03, tree_line=3800.0,
+        snow_line_summer=5200.0, snow_line_winter=3000.0, deciduous=0.35, dryness=0.45, soil_brightness=0.27,
+        soil_redness=0.8, friction=34.0, slide_share=0.012, elongation=4.2, aerosol=0.38, cloudiness=0.2,
+        old_scar_share=0.016, road_km=25.0, sensor_noise=1.4,
+    ),
+    Domain(
+        "kaikoura",
+        "Kaikoura 2016: grey rock under tussock, scrub and evergreen forest in a southern spring; a few very large "
+        "slides beside scree",
+        173.70, -42.30, "2016-11-13",
+        base_elevation=150.0, hillslope=36.0, valley_spacing=360.0, ridge_rounding=18.0, floodplain=12.0,
+        river_width=55.0, conifer_share=0.1, open_share=0.48, rock_share=0.06, crop_share=0.12, town_share=0.01,
+        tree_line=1300.0, snow_line_summer=2600.0, snow_line_winter=900.0, deciduous=0.05, dryness=0.2,
+        soil_brightness=0.3, soil_redness=0.35, friction=31.0, slide_share=0.02, slide_scale=4.0,
+        slide_max_m2=700_000.0, elongation=2.4, survival=0.08, aerosol=0.05, cloudiness=0.26, old_scar_share=0.03,
+        burnt_share=0.003, sensor_noise=0.7,
+    ),
+    Domain(
+        "noto",
+        "Noto 2024: low hills of cedar and leafless woods under a low winter sun, with snow and much cloud; autumn "
+        "images before, small slides",
+        137.10, 37.38, "2024-01-01",
+        base_elevation=20.0, hillslope=28.0, valley_spacing=170.0, ridge_rounding=16.0, floodplain=8.0,
+        river_width=14.0, conifer_share=0.5, open_share=0.05, rock_share=0.004, crop_share=0.75, town_share=0.08,
+        snow_line_summer=3300.0, snow_line_winter=350.0, soil_brightness=0.18, soil_redness=1.7, friction=21.0,
+        slide_share=0.022, slide_scale=0.7, elongation=2.2, survival=0.22, aerosol=0.1, cloudiness=0.32,
+        old_scar_share=0.006, pre_gap_days=(25, 80), pre_step_days=(5, 30), post_gap_days=(5, 25), sensor_noise=2.0,
+    ),
+    Domain(
+        "haiti",
+        "Haiti 2021: pale limestone of the tropics, cleared of forest; small fields up the slopes, fires, cloud of the "
+        "hurricane season",
+        -73.80, 18.38, "2021-08-14",
+        base_elevation=250.0, hillslope=34.0, valley_spacing=250.0, floodplain=9.0, river_width=30.0,
+        conifer_share=0.05, open_share=0.6, rock_share=0.015, crop_share=0.85, town_share=0.14, deciduous=0.1,
+        dryness=0.3, snow_line_summer=9000.0, snow_line_winter=9000.0, soil_brightness=0.32, soil_redness=0.9,
+        friction=28.0, slide_share=0.032, elongation=3.0, survival=0.2, aerosol=0.28, cloudiness=0.3,
+        clearcut_share=0.02, burnt_share=0.02, old_scar_share=0.014, road_km=18.0, sites=24.0, sensor_noise=1.2,
+    ),
 )  # fmt: skip
 
 DOMAINS: Mapping[str, Domain] = {preset.name: preset for preset in _PRESETS}
-"""The presets by name."""
+"""The presets by name, in the order in which they were added."""
 
 
 def domain(name: str) -> Domain:

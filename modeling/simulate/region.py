@@ -227,8 +227,8 @@ def _observe(
         rng.uniform(0.7, 1.1)
     )
     seen = seen_through(clouds, seen, 0.62, white)
-    seen *= 1 + 0.008 * rng.standard_normal((len(bands), 1, 1)).astype(np.float32)
-    seen += 0.0015 * rng.standard_normal(seen.shape, dtype=np.float32)
+    seen *= 1 + 0.008 * domain.sensor_noise * rng.standard_normal((len(bands), 1, 1)).astype(np.float32)
+    seen += 0.0015 * domain.sensor_noise * rng.standard_normal(seen.shape, dtype=np.float32)
     dn = np.clip(np.rint(seen * SCALE), 1, 65_000).astype(np.uint16)
     score = clouds.score.copy()
     if phase == "pre" and rng.random() < domain.swath_edge:

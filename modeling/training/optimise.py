@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -15,7 +17,8 @@ TRUNK = "trunk"
 def optimiser_for(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
     """A new optimiser; each parameter group carries its `factor`, the multiple of the learning rate that it gets.
 
-    Raises `DataError` when the heads should learn faster than the trunk and the network has no trunk.
+    It sees only what moves: parameters that want no gradient (`modeling.training.frozen`) are in no group. Raises
+    `DataError` when the heads should learn faster than the trunk and the network has no trunk.
     """
     groups = [{"params": params, "factor": factor} for params, factor in _groups(settings, network)]
     rate, decay = settings.learning_rate, settings.weight_decay
@@ -34,7 +37,7 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 def _groups(settings: Optimiser, network: nn.Module) -> list[tuple[list[nn.Parameter], float]]:
     if settings.heads_factor == 1:
-        return [(list(network.parameters()), 1.0)]
+        return [(_moving(network.parameters()), 1.0)]
     trunk = getattr(network, TRUNK, None)
     if not isinstance(trunk, nn.Module):
         raise DataError(
@@ -43,4 +46,9 @@ def _groups(settings: Optimiser, network: nn.Module) -> list[tuple[list[nn.Param
         )
     inside = {id(parameter) for parameter in trunk.parameters()}
     heads = [parameter for parameter in network.parameters() if id(parameter) not in inside]
-    return [(list(trunk.parameters()), 1.0), (heads, settings.heads_factor)]
+    groups = [(_moving(trunk.parameters()), 1.0), (_moving(heads), settings.heads_factor)]
+    return [(params, factor) for params, factor in groups if params]
+
+
+def _moving(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return [parameter for parameter in parameters if parameter.requires_grad]

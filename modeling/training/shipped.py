@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from modeling.data.dataset import (
     StoredRegion,
     channel_sample,
 )
+from modeling.domains.record import record_sample
 from modeling.errors import ModelingError
 from modeling.model import WEIGHTS_FOLDER, LandslideModel, load_model, model_name, save_model
 from modeling.recipes import Optimiser, Recipe, Schedule
@@ -193,6 +195,18 @@ def _told(regions: Sequence[StoredRegion]) -> dict[str, str]:
     return told
 
 
+def sample_of(model: LandslideModel, parts: Parts, weights: Path) -> dict[str, Any]:
+    """Write the fingerprint of the training regions beside `weights`; returns what the card says of it."""
+    return record_sample(
+        weights,
+        RegionBlocks(parts["training"], model.bands),
+        RegionBlocks(parts["validation"], model.bands),
+        model.channels,
+        about=f"{len(parts['training'])} simulated regions of {', '.join(TRAINING_DOMAINS)}, randomised",
+        simulated=True,
+    )
+
+
 def make(
     name: str, split: Split, *, out: Path, work: Path, workers: int, runs: Mapping[str, ShippedRun] = RUNS
 ) -> Path:
@@ -222,6 +236,8 @@ def make(
     about = f"validation: {', '.join(region.name for region in parts['validation'])}"
     model = replace(model, bfloat16=prove_bfloat16(model, validation, about, device="cpu"))
     save_model(model, model_path(work, name, runs).parent)
+    sample = sample_of(model, parts, out / f"{model.name}.safetensors")
+    model = replace(model, card={**model.card, **sample})
     path = save_model(model, out)
     save_baseline(baseline, out / BASELINE_FILE.name)
     path.with_suffix(".md").write_text(card_text(model), encoding="utf-8")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from modeling.training import losses
 from modeling.training.checkpoint import load_checkpoint, save_checkpoint
 from modeling.training.denormals import flushed_denormals
 from modeling.training.feed import fed
+from modeling.training.frozen import freeze, hold
 from modeling.training.optimise import optimiser_for, set_rate
 from modeling.training.progress import Pace, Progress, Row, Tick
 from modeling.training.settle import settle_norms
@@ -75,6 +76,7 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     seed: int = 0,
     steps_an_epoch: int | None = None,
     start: LandslideModel | None = None,
+    frozen: Sequence[str] = (),
     device: str = "auto",
     devices: int = 1,
     workers: int | None = None,
@@ -89,7 +91,8 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     started again for each further device (torch's distributed data parallel): call it before anything is written.
     `steps_an_epoch` counts steps of all devices together; recipes that count in epochs need it. `workers` processes draw
     the patches, 0 for a thread of this one; None takes what suits the device. `storage` is what the model's matrices are
-    rounded to. `tell` may raise to stop the run, which can go on later.
+    rounded to. `frozen` names modules of the network that stay as they are, batch-norm statistics included
+    (`modeling.adaptation.freezing` knows those of each network). `tell` may raise to stop the run, which can go on later.
 
     Raises `DataError` for data or recipes that cannot be trained and when the loss is no longer a number, `WeightsError`
     when the checkpoint is damaged or of another run.
@@ -101,6 +104,7 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     network = networks.create(recipe.network, in_channels=len(bands.channels), classes=recipe.classes)
     if start is not None:
         network.load_state_dict(adapted_state(network, bands.channels, start))
+    held = freeze(network, frozen)
     optimiser = optimiser_for(recipe.optimiser, network)
     trained = fabric.setup_module(network)
 
@@ -110,6 +114,8 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
         "devices": devices,
         "storage": storage,
     }
+    if frozen:
+        settings["frozen"] = list(frozen)
     checkpoint = folder / CHECKPOINT
     if checkpoint.is_file():
         progress, best = load_checkpoint(checkpoint, network, optimiser, settings)
@@ -121,6 +127,7 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
             settle_norms(
                 network, sampler, normalisation,
                 channels=len(bands.channels), batch=recipe.batch, input_scale=recipe.input_scale, device=fabric.device,
+                held=held,
             )  # fmt: skip
 
     def validated() -> Validation:
@@ -140,6 +147,7 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     with closing(fed(sampler, numbers, len(bands.channels), workers=drawing, device=fabric.device)) as batches, events:
         for number, (x, y) in zip(numbers, batches, strict=True):
             trained.train()
+            hold(held)
             torch.manual_seed(seed * 1_000_003 + number)  # dropout: the same after an interruption
             learning_rate = recipe.optimiser.learning_rate * rate(recipe.schedule, progress.step, plan)
             set_rate(optimiser, learning_rate)
@@ -178,6 +186,7 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
                 break
 
     load_state(network, best)
+    network.requires_grad_(requires_grad=True)  # whoever trains the model on decides anew what is frozen
     margins = validated().margins
     model = LandslideModel(
         name or model_name(recipe.network, bands.name), recipe.network, network.to("cpu"), bands, normalisation,

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from modeling.bands import BAND_SETS, BandSet
 from modeling.data.augment import augmentation
+from modeling.data.patch_set import PatchBlocks
 from modeling.data.patches import PARTS, PatchSet, fit_normalisation
+from modeling.domains.record import record_sample
 from modeling.figures.training import curves
 from modeling.model import LandslideModel, save_model
 from modeling.recipes import Recipe
@@ -51,6 +54,7 @@ def train_on(
 ) -> TrainedModel:
     """Train, choose, calibrate, prove, score, and write `folder/<name>.safetensors`, `.json`, `.md` and `.png` (the curves).
 
+    Beside them `<name>.sample.safetensors`: pixels of the training ground, by which the model is later chosen for a region.
     `bands` is as for `channels_of`; `domains` keeps some of its domains, `limit` so many
     training patches; `threads` sets torch's for this process. Checkpoints and logs lie in `folder/<name>.run`: the same
     call after an interruption goes on from there. Raises `DataError`, `BandSetError` and `WeightsError` as `fit` and the
@@ -100,6 +104,15 @@ def train_on(
     facts = data_facts(data, domains)
     run = RunFacts(recipe, seed, start, trained.progress, _machine(device, devices), command)
     card = card_of(trained.model, facts, run, scores, limits=_LIMITS[facts.simulated])
+    card |= record_sample(
+        folder / f"{name}.safetensors",
+        PatchBlocks(data, channels, tuple(map(int, np.sort(np.concatenate(sampler.groups))))),
+        validation,
+        channels.channels,
+        seed=seed,
+        about=f"the training part of {data.name}" + (f", {', '.join(domains)}" if domains is not None else ""),
+        simulated=facts.simulated,
+    )
     model = replace(trained.model, card=card, bfloat16=proof)
     path = save_model(model, folder)
     path.with_suffix(".md").write_text(card_text(model), encoding="utf-8")

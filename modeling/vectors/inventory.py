@@ -20,6 +20,7 @@ from affine import Affine
 from pyproj import CRS
 
 from modeling.errors import InventoryError
+from modeling.vectors.rectangle import rectangle_sides
 from modeling.vectors.vectorise import Vectoriser
 
 SlicesYX = tuple[slice, slice]
@@ -47,9 +48,13 @@ SCHEMA: Mapping[str, Column] = {
     "perimeter_m": Column("float64", "length of the outline along pixel edges, holes included, in metres"),
     "length_m": Column("float64", "longer side of the smallest rectangle around the polygon, in metres"),
     "width_m": Column("float64", "mean width: area over length, in metres"),
+    "length_width_ratio": Column("float64", "longer over shorter side of the smallest rectangle around the polygon"),
+    "centroid_x_m": Column("float64", "easting of the centroid in the projected CRS, in metres"),
+    "centroid_y_m": Column("float64", "northing of the centroid in the projected CRS, in metres"),
     "centroid_lon": Column("float64", "longitude of the centroid, degrees WGS84; it may lie outside a bent polygon"),
     "centroid_lat": Column("float64", "latitude of the centroid, degrees WGS84"),
     "slope_mean_deg": Column("float64", "mean slope, in degrees", nullable=True),
+    "slope_p95_deg": Column("float64", "slope that 95 % of the pixels do not exceed, in whole degrees", nullable=True),
     "elevation_min_m": Column("float64", "lowest elevation, in metres", nullable=True),
     "elevation_max_m": Column("float64", "highest elevation, in metres", nullable=True),
     "elevation_range_m": Column("float64", "highest minus lowest elevation, in metres", nullable=True),
@@ -66,6 +71,9 @@ SCHEMA: Mapping[str, Column] = {
     "geometry": Column("geometry", "polygon in the grid's projected CRS"),
 }
 """The columns of an inventory, in order."""
+
+STEEP_SHARE = 0.95
+"""Share of a landslide's pixels that are not steeper than its `slope_p95_deg`."""
 
 _CLEAR = 1
 _ROWS_PX = 512
@@ -121,7 +129,11 @@ class InventoryMaker:
             # NaN compares as false: unobserved ground is never a landslide.
             probability >= self._threshold,
             quantities={"probability": probability, "slope_deg": slope_deg, "elevation_m": elevation_m},
-            codes={"pre_date_days": pre_date_days, "post_date_days": post_date_days},
+            codes={
+                "pre_date_days": pre_date_days,
+                "post_date_days": post_date_days,
+                "slope_deg": whole_degrees(slope_deg),
+            },
             seen=observed == _CLEAR,
         )
 
@@ -132,8 +144,9 @@ class InventoryMaker:
         if not len(found.polygons):
             return empty_inventory(self._crs)
         bodies, polygons = found.attributes, found.polygons
-        area, length = bodies.pixels * self._pixel_m2, _longer_side(polygons)
-        centroids = gpd.GeoSeries(shapely.centroid(polygons), crs=self._crs).to_crs("EPSG:4326")
+        area, (length, width) = bodies.pixels * self._pixel_m2, rectangle_sides(polygons)
+        centroids = shapely.centroid(polygons)
+        geographic = gpd.GeoSeries(centroids, crs=self._crs).to_crs("EPSG:4326")
         probability, elevation = bodies.moments["probability"], bodies.moments["elevation_m"]
         frame = gpd.GeoDataFrame(
             {
@@ -144,9 +157,13 @@ class InventoryMaker:
                 "perimeter_m": shapely.length(polygons),
                 "length_m": length,
                 "width_m": area / length,
-                "centroid_lon": centroids.x.to_numpy(),
-                "centroid_lat": centroids.y.to_numpy(),
+                "length_width_ratio": length / width,
+                "centroid_x_m": shapely.get_x(centroids),
+                "centroid_y_m": shapely.get_y(centroids),
+                "centroid_lon": geographic.x.to_numpy(),
+                "centroid_lat": geographic.y.to_numpy(),
                 "slope_mean_deg": bodies.moments["slope_deg"].mean,
+                "slope_p95_deg": bodies.votes["slope_deg"].quantile(STEEP_SHARE),
                 "elevation_min_m": elevation.min,
                 "elevation_max_m": elevation.max,
                 "elevation_range_m": elevation.max - elevation.min,
@@ -200,6 +217,11 @@ def vectorise(
     return maker.finish(event_id=event_id, version=version, model=model)
 
 
+def whole_degrees(slope_deg: FloatArray) -> npt.NDArray[np.int16]:
+    """Slope in degrees, rounded, -1 where unknown: codes whose quantiles a `Vectoriser` can tell of each body."""
+    return np.rint(np.nan_to_num(slope_deg, nan=-1.0)).astype(np.int16)
+
+
 def validate_inventory(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Return `frame` if it is an inventory; raise `InventoryError` naming the first thing that breaks `SCHEMA`."""
     if list(frame.columns) != list(SCHEMA):
@@ -226,14 +248,6 @@ def _check_dtype(name: str, column: pd.Series[Any], dtype: str) -> None:
     fits = pd.api.types.is_string_dtype(column.dtype) if dtype == "str" else str(column.dtype) == dtype
     if not fits:
         raise InventoryError(f"column {name} of an inventory is {dtype}, not {column.dtype}")
-
-
-def _longer_side(polygons: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
-    """Longer side of each polygon's minimum rotated rectangle."""
-    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(polygons)).reshape(len(polygons), 5, 2)
-    sides = np.hypot(*np.moveaxis(np.diff(corners[:, :3], axis=1), -1, 0))
-    longest: npt.NDArray[np.float64] = sides.max(axis=1)
-    return longest
 
 
 def _iso_dates(days: IntArray) -> pd.Series[Any]:

@@ -158,6 +158,18 @@ class Votes:
         value, number = (np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "number"))
         return cls(int(before[-1]), group, value, number)
 
+    def quantile(self, share: float) -> Doubles:
+        """The smallest value of each group that at least `share` of its values do not exceed; NaN where there is none."""
+        order = np.lexsort((self.value, self.group))
+        group, value, number = self.group[order], self.value[order], self.number[order]
+        total = np.bincount(group, number, self.groups).astype(np.int64)
+        upto = np.cumsum(number) - offsets(total)[group]
+        # A hair less than the share, so that 0.95 of 20 is 19 in spite of rounding.
+        enough = np.flatnonzero(upto >= (share - 1e-9) * total[group])
+        found = np.full(self.groups, np.nan)
+        found[group[enough][::-1]] = value[enough][::-1]  # of a group, the first that is enough is written last
+        return found
+
     @property
     def most_common(self) -> Index:
         """The most frequent value of each group, the smallest of equals; -1 where there is none."""

@@ -9,7 +9,7 @@ import torch
 
 from modeling import networks
 from modeling.bands import assemble, band_set
-from modeling.data.normalise import fit
+from modeling.data.normalise import Normalisation, fit
 from modeling.model import LandslideModel, save_model
 from modeling.simulate import Region, layers_of
 
@@ -30,3 +30,13 @@ def untrained(region: Region, folder: Path, name: str, band_set_name: str, share
         probability = model.probability(torch.from_numpy(pixels)[None]).numpy()
         object.__setattr__(model, "threshold", float(np.quantile(probability, 1 - share)))
     return save_model(model, folder)
+
+
+def random_model(bands_name: str) -> LandslideModel:
+    """A network with random weights that are always the same, in memory."""
+    torch.manual_seed(0)
+    bands = band_set(bands_name)
+    channels = len(bands.channels)
+    network = networks.create("msf-litenet", in_channels=channels, classes=2).eval()
+    even = Normalisation("standardise", (0.0,) * channels, (1.0,) * channels, (0.0,) * channels, (-5.0, 5.0))
+    return LandslideModel("m", "msf-litenet", network, bands, even, 1.0, 0.5, "ab" * 32, {})

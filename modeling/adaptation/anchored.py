@@ -1,0 +1,301 @@
+"""Fits to drawn polygons that are held where the model was on all other ground.
+
+The loss of what is drawn, each class one half, plus that of moving on undrawn ground: the divergence of the adapted
+probability from the first one (learning without forgetting: Li and Hoiem 2018, equation 2, at temperature 1), plus the squared
+distance from the starting weights (L2-SP: Li, Grandvalet and Davoine 2018, equation 2). Batch norms keep their
+statistics: a dozen windows around polygons are no sample of a scene.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import optimize, special
+from torch import nn
+from torch.nn import functional
+
+from modeling.adaptation.drawn import BoolArray, Ground, pixel_weights
+from modeling.adaptation.judging import AS_IT_WAS
+from modeling.data.batches import FloatArray
+from modeling.errors import DataError
+from modeling.forward import logits_of
+from modeling.model import LandslideModel
+from modeling.prediction.inference import computes_bfloat16
+from modeling.training.losses import margin_of
+
+CAPACITIES = ("shift", "norms", "all")
+"""What may move: the decision alone; besides it the factors of batch norms and the head; every weight."""
+_AT_ONCE = 16
+_SAMPLE = 200_000
+_FARTHEST_SHIFT = 12.0  # of calibrated logits
+_LONGEST_GRADIENT = 1.0
+_LEAST_CLAIMED = 0.02  # of undrawn ground: what is taken for landslide at least when changes are weighed
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """How a model is adapted."""
+
+    capacities: tuple[str, ...] = CAPACITIES
+    """What is tried, of `CAPACITIES`, the simplest first."""
+    steps: tuple[int, ...] = (8, 16, 32)
+    """Numbers of steps that are tried; one run goes through all."""
+    folds: int = 5
+    """Of the cross-validation; fewer where there are fewer groups of polygons."""
+    batch: int = 8
+    """Windows a step: half with polygons, half undrawn."""
+    norms_rate: float = 1e-3
+    """Adam's learning rate for `norms`."""
+    all_rate: float = 1e-4
+    """Adam's learning rate for `all`."""
+    anchor: float = 1.0
+    """Weight of staying where the model was on undrawn ground, to that of what was drawn."""
+    l2_sp: float = 1e-2
+    """Weight of the squared distance from the starting weights."""
+    seconds: float = 150.0
+    """Time for all of it; the first steps are timed, and on a slow machine less is tried, which is recorded."""
+
+    def __post_init__(self) -> None:
+        """Raise `DataError` for settings that cannot be followed."""
+        if not self.capacities or set(self.capacities) - set(CAPACITIES):
+            raise DataError(f"capacities {self.capacities} must be some of {', '.join(CAPACITIES)}")
+        if not self.steps or min(self.steps) < 1 or list(self.steps) != sorted(set(self.steps)):
+            raise DataError(f"steps {self.steps} must be rising numbers from 1")
+        if self.folds < 2 or self.batch < 2 or self.seconds <= 0:
+            raise DataError(
+                f"{self.folds} folds, {self.batch} windows a step and {self.seconds:g} s: give 2, 2 and more"
+            )
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The capacities that take steps."""
+        return tuple(capacity for capacity in self.capacities if capacity != "shift")
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The names of all that is tried, the simplest first."""
+        names = [AS_IT_WAS, *(["shift"] if "shift" in self.capacities else [])]
+        return (*names, *(step_name(capacity, n) for capacity in self.trained for n in self.steps))
+
+
+def step_name(capacity: str, steps: int) -> str:
+    """The name of a candidate that is trained."""
+    return f"{capacity}, {steps} steps"
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all fits to one set of polygons share; made by `bench_of`."""
+
+    model: LandslideModel
+    """The model before."""
+    drawn: Ground
+    """Windows around polygons."""
+    undrawn: Ground
+    """Windows of ground that nobody has drawn on."""
+    landslide: BoolArray
+    """(polygon,) the class."""
+    settings: FewShot
+    """How."""
+    device: torch.device
+    """Where."""
+    seed: int
+    """Of the windows of each step."""
+    start: nn.Module
+    """The network before, on the device."""
+    windows: FloatArray
+    """(window, channel, y, x): the drawn ones, then the undrawn ones."""
+    first: FloatArray
+    """(window, y, x): margins of the model before."""
+
+    @property
+    def boundary(self) -> float:
+        """The margin from which a pixel counts as landslide."""
+        return self.model.temperature * self.offset
+
+    @property
+    def offset(self) -> float:
+        """The same as a calibrated logit: that of the threshold."""
+        return float(special.logit(np.clip(self.model.threshold, 1e-6, 1 - 1e-6)))
+
+    def margins(self, network: nn.Module, chosen: npt.NDArray[np.int64]) -> FloatArray:
+        """Margins (window, y, x) of the windows `chosen`."""
+        return _margins(self.model, network, self.windows[chosen], self.device)
+
+    def undrawn_sample(self, network: nn.Module) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Margins of `network` on undrawn ground, and the probability of the model before there: a sample of pixels."""
+        count, seen = len(self.drawn), self.undrawn.observed
+        order = np.random.default_rng(self.seed).permutation(int(seen.sum()))[:_SAMPLE]
+        first = special.expit(self.first[count:][seen][order].astype(np.float64) / self.model.temperature)
+        if network is self.start:
+            return self.first[count:][seen][order].astype(np.float64), first
+        return self.margins(network, np.arange(count, len(self.windows)))[seen][order].astype(np.float64), first
+
+    def with_settings(self, settings: FewShot) -> Bench:
+        """The same with other settings."""
+        return replace(self, settings=settings)
+
+    def fitted(self, candidate: str, kept: BoolArray) -> nn.Module:
+        """The network of one candidate, fitted to the polygons `kept`."""
+        if candidate == "shift":
+            return shifted(self.start, self.model, self.best_shift(kept))
+        capacity = candidate.partition(",")[0]
+        return next(network for step, network in self.fits(capacity, kept) if step_name(capacity, step) == candidate)
+
+    def best_shift(self, kept: BoolArray) -> float:
+        """What added to the margin fits the `kept` polygons best, undrawn ground staying as it was."""
+        weight = pixel_weights(self.drawn, self.landslide, kept)
+        inside = weight > 0
+        z = (self.first[: len(self.drawn)][inside].astype(np.float64) - self.boundary) / self.model.temperature
+        truth, weights = self.landslide[self.drawn.owner[inside]], weight[inside].astype(np.float64)
+        plain, p = self.undrawn_sample(self.start)
+        plain /= self.model.temperature
+
+        def loss(b: float) -> float:
+            drawn = -(weights * special.log_expit(np.where(truth, z + b, -z - b))).sum()
+            return float(drawn + self.settings.anchor * cross_entropy(plain + b, p))
+
+        bounds = (-_FARTHEST_SHIFT, _FARTHEST_SHIFT)
+        return float(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x) * self.model.temperature
+
+    def fits(self, capacity: str, kept: BoolArray) -> Iterator[tuple[int, nn.Module]]:
+        """Train on the `kept` polygons; gives the network, in evaluation mode, at each number of steps that is tried."""
+        settings, rng = self.settings, np.random.default_rng((self.seed, *np.flatnonzero(kept).tolist()))
+        network = copy.deepcopy(self.start)
+        moving = _movable(network, self.model.classes, capacity)
+        origin = [parameter.detach().clone() for parameter in moving]
+        optimiser = torch.optim.Adam(moving, settings.norms_rate if capacity == "norms" else settings.all_rate)
+        weight = pixel_weights(self.drawn, self.landslide, kept)
+        own, half = self.drawn.own, settings.batch // 2
+        usable = kept[own] & (weight > 0).any(axis=(1, 2))
+        of_class = [np.flatnonzero(usable & (self.landslide[own] == wanted)) for wanted in (True, False)]
+        for step in range(1, settings.steps[-1] + 1):
+            chosen = np.concatenate([rng.choice(which, -(-half // 2)) for which in of_class])
+            if len(self.undrawn):
+                plain = len(self.drawn) + rng.choice(len(self.undrawn), settings.batch - half)
+                chosen = np.concatenate([chosen, plain])
+            loss = self._loss(network, chosen, weight)
+            for now, then in zip(moving, origin, strict=True):
+                loss = loss + settings.l2_sp * ((now - then) ** 2).sum()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
+            nn.utils.clip_grad_norm_(moving, _LONGEST_GRADIENT)
+            optimiser.step()
+            if step in settings.steps:
+                yield step, network
+
+    def _loss(self, network: nn.Module, chosen: npt.NDArray[np.int64], weight: FloatArray) -> torch.Tensor:
+        """What was drawn, each class one half, and undrawn ground held to the first map; windows by number."""
+        count = len(self.drawn)
+        here = torch.from_numpy(self.windows[chosen]).to(self.device)
+        z = _margin(self.model, network, here) / self.model.temperature
+        first = torch.from_numpy(self.first[chosen]).to(self.device) / self.model.temperature
+        w, y = np.zeros(first.shape, np.float32), np.zeros(first.shape, np.float32)
+        seen = np.zeros(first.shape, bool)
+        for row, window in enumerate(chosen.tolist()):
+            if window < count:
+                owner = self.drawn.owner[window]
+                w[row], y[row] = weight[window], np.where(owner >= 0, self.landslide[owner], False)
+                seen[row] = self.drawn.observed[window] & (w[row] == 0)
+            else:
+                seen[row] = self.undrawn.observed[window - count]
+        weights, truth, held = (torch.from_numpy(part).to(self.device) for part in (w, y, seen))
+        each = functional.binary_cross_entropy_with_logits(z - self.offset, truth, reduction="none")
+        total = z.new_zeros(())
+        for part in (weights * truth, weights * (1 - truth)):
+            total = total + 0.5 * (each * part).sum() / part.sum().clamp(min=1e-12)
+        p = torch.sigmoid(first)
+        moved = functional.binary_cross_entropy_with_logits(z, p, reduction="none")
+        moved = moved - functional.binary_cross_entropy_with_logits(first, p, reduction="none")
+        # By the pixels that the first map calls landslide, not by all: as many false alarms as there are landslides are a
+        # few pixels of a hundred, and in a mean over all ground would cost next to nothing.
+        claimed = (held & (first >= self.offset)).sum()
+        few = _LEAST_CLAIMED * held.sum()
+        return total + self.settings.anchor * (moved * held).sum() / torch.maximum(claimed, few).clamp(min=1)
+
+
+def bench_of(
+    model: LandslideModel,
+    drawn: Ground,
+    undrawn: Ground,
+    landslide: BoolArray,
+    settings: FewShot,
+    device: str,
+    seed: int,
+) -> Bench:
+    """A bench; `device` is `auto`, `cpu` or `cuda`. `model` is not changed."""
+    where = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    start = copy.deepcopy(model.network).to(where).eval()
+    windows = np.concatenate([drawn.channels, undrawn.channels])
+    first = _margins(model, start, windows, where)
+    return Bench(model, drawn, undrawn, landslide, settings, where, seed, start, windows, first)
+
+
+def cross_entropy(logit: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> float:
+    """Mean binary cross-entropy of logits to probabilities; 0 of nothing."""
+    if not logit.size:
+        return 0.0
+    return float(-(target * special.log_expit(logit) + (1 - target) * special.log_expit(-logit)).mean())
+
+
+def head_bias(network: nn.Module, model: LandslideModel) -> torch.Tensor | None:
+    """The bias whose last element is added to the margin as it is, None when the network has none: found by trying."""
+    x = torch.zeros(1, len(model.channels), 64, 64, device=next(network.parameters()).device)
+    for module in reversed(_ends(network, model.classes)):
+        if module.bias is None:
+            continue
+        with torch.no_grad():
+            plain = margin_of(network(x).float())
+            module.bias[-1] += 1.0
+            moved = margin_of(network(x).float()) - plain
+            module.bias[-1] -= 1.0
+        if torch.allclose(moved, torch.ones_like(moved), atol=1e-3):
+            return module.bias
+    return None
+
+
+def shifted(network: nn.Module, model: LandslideModel, shift: float) -> nn.Module:
+    """A copy of the network with `shift` added to its margin; `DataError` when it has no bias that could take it."""
+    made = copy.deepcopy(network)
+    bias = head_bias(made, model)
+    if bias is None:
+        raise DataError(f"{model.network_name} has no bias at its end: its decision cannot be shifted")
+    with torch.no_grad():
+        bias[-1] += shift
+    return made
+
+
+def _margin(model: LandslideModel, network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """(window, y, x), in bfloat16 inside where the device computes that."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=computes_bfloat16(x.device)):
+        return margin_of(logits_of(network, model.normalisation, x, model.input_scale)).float()
+
+
+def _margins(model: LandslideModel, network: nn.Module, windows: FloatArray, device: torch.device) -> FloatArray:
+    found = np.empty((len(windows), *windows.shape[-2:]), np.float32)
+    with torch.inference_mode():
+        for low in range(0, len(windows), _AT_ONCE):
+            x = torch.from_numpy(windows[low : low + _AT_ONCE]).to(device)
+            found[low : low + _AT_ONCE] = _margin(model, network, x).cpu().numpy()
+    return found
+
+
+def _ends(network: nn.Module, classes: int) -> list[nn.Conv2d]:
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.out_channels == classes]
+
+
+def _movable(network: nn.Module, classes: int, capacity: str) -> list[nn.Parameter]:
+    """The parameters that a capacity moves; all others stop asking for gradients."""
+    modules = list(network.modules())
+    if capacity != "all":
+        norms = [m for m in modules if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm))]
+        modules = [*norms, *_ends(network, classes)]
+    chosen = {id(parameter): parameter for module in modules for parameter in module.parameters(recurse=False)}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
+    return list(chosen.values())

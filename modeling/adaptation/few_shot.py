@@ -1,0 +1,186 @@
+"""A model adapted to a place by a few polygons that an analyst has drawn there, and judged by polygons it has not seen.
+
+How much may move (a shift of the decision; batch-norm factors and the head; everything) and for how many steps is chosen by
+cross-validation over polygons, split by space, with the choice inside of what is judged (`modeling.adaptation.judging`);
+how a fit is held on undrawn ground is `modeling.adaptation.anchored`.
+
+The model that is returned is fitted to all polygons. No polygon is left to judge it by; its scores are those of its equals
+from cross-validation, each judged on polygons that it has not seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, special
+from torch import nn
+
+from modeling.adaptation.anchored import Bench, FewShot, bench_of, cross_entropy, head_bias, shifted, step_name
+from modeling.adaptation.drawn import BoolArray, Ground, Split, pixel_weights
+from modeling.adaptation.judging import AS_IT_WAS, Judgement, judge
+from modeling.adaptation.result import adapted
+from modeling.data.batches import FloatArray
+from modeling.errors import DataError
+from modeling.model import LandslideModel
+from modeling.training.denormals import flushed_denormals
+
+Told = Callable[[int, int, str], None]
+"""Hears (units done, units in all, a remark)."""
+Counts = npt.NDArray[np.float64]
+
+LEAST_OF_A_CLASS = 2
+"""Polygons of each class that are needed: one to learn from, one to judge by."""
+SUFFIX = "drawn"
+"""What the name of an adapted model ends with."""
+_TIMED_STEPS = (1, 2, 3)
+_LOG_RANGE = 3.0  # the temperature changes by a factor of 20 at most
+
+
+@dataclass(frozen=True)
+class FewShotResult:
+    """An adapted model and how good it is."""
+
+    model: LandslideModel
+    """Fitted to all polygons; the model as it was when no adaptation did better."""
+    judgement: Judgement
+    """On held-out polygons."""
+    before: Counts
+    """(polygon, 4) tp, fp, fn, tn of the model as it was."""
+    after: Counts
+    """(polygon, 4) of the chosen candidate, held out."""
+    settings: FewShot
+    """As followed: with less in them where time was short."""
+    notes: tuple[str, ...]
+    """What a reader should know."""
+    seconds: float
+    """What it took."""
+
+
+@flushed_denormals()
+def adapt_few_shot(
+    model: LandslideModel, drawn: Ground, undrawn: Ground, landslide: BoolArray, split: Split,
+    settings: FewShot | None = None, *, seed: int = 0, device: str = "auto", told: Told | None = None,
+) -> FewShotResult:  # fmt: skip
+    """Adapt `model` to polygons: `landslide` (polygon,) is their class, `drawn` the windows around them.
+
+    `undrawn` are windows from elsewhere in the scene, whose pixels nobody has labelled. `model` is not changed. Raises
+    `DataError` when a class has fewer than `LEAST_OF_A_CLASS` polygons with observed pixels.
+    """
+    begun = time.monotonic()
+    usable = np.bincount(drawn.owner[drawn.scored], minlength=len(landslide)) > 0
+    for of_class, name in ((landslide, "landslide"), (~landslide, "not-landslide")):
+        if (count := int((usable & of_class).sum())) < LEAST_OF_A_CLASS:
+            raise DataError(f"{count} {name} polygons lie on observed ground: {LEAST_OF_A_CLASS} at least are needed")
+    bench = bench_of(model, drawn, undrawn, landslide, settings or FewShot(), device, seed)
+    bench, notes = _within_time(bench, split.folds)
+    counts, margins = cross_validated(bench, split, told)
+    judgement = judge(counts, split.group.tolist(), seed=seed)
+    chosen = judgement.chosen
+    made, everything = model, np.ones(len(landslide), bool)
+    if chosen != AS_IT_WAS:
+        network = bench.fitted(chosen, everything)
+        temperature, network = _recalibrated(bench, network, margins[chosen])
+        made = adapted(
+            model, network.cpu(), method="few-shot", settings=asdict(bench.settings) | {"seed": seed, "chosen": chosen},
+            data={
+                "landslide_polygons": int(landslide.sum()), "not_landslide_polygons": int((~landslide).sum()),
+                "groups": judgement.groups, "folds": split.folds, "groups_apart_m": split.reach,
+                "drawn_windows": len(drawn), "undrawn_windows": len(undrawn),
+            },
+            seconds=time.monotonic() - begun,
+            calibration="temperature fitted to held-out drawn pixels, each class one half, and with the same weight to"
+            " undrawn ground as the map before had it; the threshold is that of the model before",
+            suffix=SUFFIX, found={"judgement": judgement.to_json()}, temperature=temperature,
+        )  # fmt: skip
+    return FewShotResult(
+        made, judgement, counts[AS_IT_WAS], counts[chosen], bench.settings, notes, time.monotonic() - begun
+    )
+
+
+def cross_validated(
+    bench: Bench, split: Split, told: Told | None = None
+) -> tuple[dict[str, Counts], dict[str, FloatArray]]:
+    """Held-out counts (polygon, 4), and held-out margins of the scored pixels in their order, of each candidate.
+
+    The polygons of the fold that is held out are undrawn ground for the fit: the network sees their pixels as it sees all
+    ground between polygons, without their class.
+    """
+    scored, settings = bench.drawn.scored, bench.settings
+    margins = {name: bench.first[: len(bench.drawn)].copy() for name in settings.candidates}
+    done, total = 0, split.folds * max(len(settings.trained), 1)
+    for fold in range(split.folds):
+        kept = split.fold != fold
+        held = np.flatnonzero(~kept[bench.drawn.own])
+        if "shift" in margins:
+            margins["shift"][held] += bench.best_shift(kept)
+        for capacity in settings.trained:
+            for step, network in bench.fits(capacity, kept):
+                margins[step_name(capacity, step)][held] = bench.margins(network, held)
+            done += 1
+            if told is not None:
+                told(done, total, f"part {fold + 1} of {split.folds} held out, {capacity}")
+    truth, owner = bench.landslide[bench.drawn.owner[scored]], bench.drawn.owner[scored]
+    counts = {}
+    for name, found in margins.items():
+        claimed = found[scored] >= bench.boundary
+        parts = (claimed & truth, claimed & ~truth, ~claimed & truth, ~claimed & ~truth)
+        columns = [np.bincount(owner[part], minlength=len(bench.landslide)) for part in parts]
+        counts[name] = np.stack(columns, axis=1).astype(np.float64)
+    return counts, {name: found[scored] for name, found in margins.items()}
+
+
+def _recalibrated(bench: Bench, network: nn.Module, held_out: FloatArray) -> tuple[float, nn.Module]:
+    """The temperature, and the network with its margin shifted so that the threshold stays where the decision is.
+
+    Polygons are drawn where it is interesting and are no sample of the scene, so undrawn ground, as the first map has it,
+    weighs as much as they do. A network without a bias at its end keeps its temperature.
+    """
+    model, scored = bench.model, bench.drawn.scored
+    if head_bias(network, model) is None:
+        return model.temperature, network
+    truth = bench.landslide[bench.drawn.owner[scored]]
+    weight = pixel_weights(bench.drawn, bench.landslide, np.ones(len(bench.landslide), bool))[scored].astype(np.float64)
+    weight /= weight.sum()
+    plain, first = bench.undrawn_sample(network)
+
+    def loss(log_temperature: float) -> float:
+        t = np.exp(log_temperature)
+        z = bench.offset + (held_out - bench.boundary) / t
+        drawn = -(weight * special.log_expit(np.where(truth, z, -z))).sum()
+        return float(drawn + cross_entropy(bench.offset + (plain - bench.boundary) / t, first))
+
+    middle = float(np.log(model.temperature))
+    found = optimize.minimize_scalar(loss, bounds=(middle - _LOG_RANGE, middle + _LOG_RANGE), method="bounded")
+    temperature = float(np.exp(found.x))
+    return temperature, shifted(network, model, temperature * bench.offset - bench.boundary)
+
+
+def _within_time(bench: Bench, folds: int) -> tuple[Bench, tuple[str, ...]]:
+    """The bench with as much to try as its time allows, judged by a few timed steps."""
+    settings = bench.settings
+    if head_bias(bench.start, bench.model) is None:
+        settings = replace(settings, capacities=tuple(name for name in settings.capacities if name != "shift"))
+    if not settings.trained:
+        return bench.with_settings(settings), ()
+    timed = bench.with_settings(replace(settings, steps=_TIMED_STEPS))
+    moments = [time.monotonic()]
+    for _ in timed.fits(settings.trained[-1], np.ones(len(bench.landslide), bool)):
+        moments.append(time.monotonic())
+    a_step, asked = float(np.diff(moments).min()), settings  # the first one also makes room for all that follow
+
+    def needed(made: FewShot) -> float:
+        return (folds * len(made.trained) + 1) * made.steps[-1] * a_step
+
+    while needed(settings) > settings.seconds and len(settings.steps) > 1:
+        settings = replace(settings, steps=settings.steps[:-1])
+    while needed(settings) > settings.seconds and len(settings.trained) > 1:
+        settings = replace(settings, capacities=settings.capacities[:-1])
+    note = (
+        f"a step takes {a_step:.1f} s on this machine: to stay within {settings.seconds:g} s, no more than"
+        f" {settings.steps[-1]} steps of {' and '.join(settings.trained)} were tried"
+    )
+    return bench.with_settings(settings), () if settings == asked else (note,)

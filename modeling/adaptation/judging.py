@@ -1,0 +1,131 @@
+"""Whether an adapted model is better, judged on polygons that it has not seen.
+
+Several adaptations are tried, and the best of them on held-out polygons is chosen; the score of that one on the same
+polygons is too good, because it was chosen by it. Here the choice is part of what is judged: each bootstrap draws groups
+of polygons with replacement, chooses on those that were drawn, and scores on those that were not (bootstrap bias corrected
+cross-validation: Tsamardinos, Greasidou and Borboudakis, Machine Learning 107, 2018, algorithm 3).
+
+What decides is Matthews' correlation. An analyst draws as many of each class as she likes, and F1 rises when everything is
+called a landslide where most of what was drawn is one; Matthews' correlation is then 0, and 0 for guessing too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from modeling.errors import DataError
+from modeling.scoring.bootstrap import Interval
+from modeling.scoring.metrics import scores_of
+
+Verdict = Literal["better", "unproven", "worse"]
+DoubleArray = npt.NDArray[np.float64]
+
+JUDGED = ("mcc", "f1", "precision", "recall", "iou")
+"""Scores that are told, the deciding one first."""
+RESAMPLES = 2000
+LEVEL = 0.95
+CONVINCED = 0.9
+"""Share of the draws in which an adaptation must be better to count as better."""
+AS_IT_WAS = "as it was"
+"""The candidate that is no adaptation."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Held-out scores before and after, and what follows from them."""
+
+    verdict: Verdict
+    """`better`, `worse`, or `unproven`: higher, but not in nine draws of ten."""
+    chosen: str
+    """The candidate that did best over all held-out polygons: the one that is fitted to all of them in the end."""
+    before: Mapping[str, Interval]
+    """Scores of the model as it was, on held-out polygons."""
+    after: Mapping[str, Interval]
+    """Scores of the adapted model on the same, the choice among candidates being part of it."""
+    gain: Mapping[str, Interval]
+    """After minus before, pair by pair."""
+    share_above: float
+    """Share of the draws in which Matthews' correlation rose."""
+    candidates: Mapping[str, Mapping[str, float]]
+    """Scores of each candidate over all held-out polygons together. That of the chosen one is a little too good."""
+    groups: int
+    """How many groups of polygons were drawn from."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Judgement:
+        """The inverse of `to_json`; raises `DataError` when fields are missing."""
+        try:
+            scores = {
+                part: {name: Interval.from_json(value) for name, value in stored[part].items()}
+                for part in ("before", "after", "gain")
+            }
+            return cls(
+                verdict=stored["verdict"], chosen=str(stored["chosen"]), share_above=float(stored["share_above"]),
+                candidates=stored["candidates"], groups=int(stored["groups"]), **scores,
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"a stored judgement cannot be read: {error!r}") from error
+
+
+def judge(
+    counts: Mapping[str, DoubleArray], groups: Sequence[int], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Judgement:
+    """Judge candidates by their held-out `counts`: name -> (polygon, 4) of tp, fp, fn, tn; `groups` of the polygons.
+
+    `AS_IT_WAS` must be among them and comes first; of equally good ones the earlier is chosen, so put the simpler first.
+    Raises `DataError` when there are fewer than two groups or the bootstrap leaves no draw with both classes on both
+    sides.
+    """
+    names = list(counts)
+    if not names or names[0] != AS_IT_WAS:
+        raise DataError(f"the first candidate must be {AS_IT_WAS!r}, not {names[:1]}")
+    _, number = np.unique(np.asarray(groups), return_inverse=True)
+    size = int(number.max()) + 1 if len(number) else 0
+    if size < 2:
+        raise DataError(f"{size} groups of polygons: two at least are needed to hold one out")
+    table = np.zeros((len(names), size, 4))
+    for row, name in enumerate(names):
+        np.add.at(table[row], number, counts[name])
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
+    inside = np.einsum("bg,cgk->bck", drawn, table)
+    outside = np.einsum("bg,cgk->bck", (drawn == 0).astype(np.float64), table)
+    usable = _both_classes(inside[:, 0]) & _both_classes(outside[:, 0])
+    if not usable.any():
+        raise DataError("the polygons of one class lie in one place: draw some of it further away")
+    inside, outside = inside[usable], outside[usable]
+    picked = scores_of(inside)[JUDGED[0]].argmax(axis=1)
+    before = scores_of(outside[:, 0])
+    after = scores_of(outside[np.arange(len(picked)), picked])
+    whole = scores_of(table.sum(axis=1))
+    gain = {name: _interval(after[name] - before[name], size) for name in JUDGED}
+    share = float((after[JUDGED[0]] > before[JUDGED[0]]).mean())
+    above_chance = float((after[JUDGED[0]] > 0).mean()) >= LEVEL
+    if gain["mcc"].value < 0 or gain["f1"].value < 0:
+        verdict: Verdict = "worse"
+    else:
+        verdict = "better" if share >= CONVINCED and above_chance else "unproven"
+    return Judgement(
+        verdict, names[int(whole[JUDGED[0]].argmax())], {name: _interval(before[name], size) for name in JUDGED},
+        {name: _interval(after[name], size) for name in JUDGED}, gain, share,
+        {name: {score: float(whole[score][row]) for score in JUDGED} for row, name in enumerate(names)}, size,
+    )  # fmt: skip
+
+
+def _both_classes(sums: DoubleArray) -> npt.NDArray[np.bool_]:
+    """Whether counts (..., 4) hold pixels of both classes in truth."""
+    tp, fp, fn, tn = np.moveaxis(sums, -1, 0)
+    return np.asarray((tp + fn > 0) & (fp + tn > 0))
+
+
+def _interval(draws: DoubleArray, groups: int) -> Interval:
+    low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Interval(float(draws.mean()), float(low), float(high), LEVEL, len(draws), groups)

@@ -1,0 +1,65 @@
+"""An adapted model: a new one beside the old, with a card that says what was done to it and what no longer holds."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from safetensors.torch import save
+from torch import nn
+
+from modeling.model import LandslideModel, load_state, stored_state
+
+KEPT_CALIBRATION = (
+    "temperature and threshold are those of the model before, fitted to its source: nobody has measured how well"
+    " calibrated the adapted model is, on the source or on the target"
+)
+"""What a card says where no labelled ground was there to calibrate on."""
+SOURCE_CALIBRATION = (
+    "the temperature was fitted again to the source's validation part, and the threshold where that of the model before had"
+    " become worse there: how well calibrated the model is on the target is unknown"
+)
+"""What a card says where the source's validation part was there."""
+
+
+def copied(model: LandslideModel) -> nn.Module:
+    """The model's network for a method to change: a deep copy, on the CPU, in evaluation mode."""
+    return copy.deepcopy(model.network).cpu().eval()
+
+
+def adapted(
+    model: LandslideModel,
+    network: nn.Module,
+    *,
+    method: str,
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+    seconds: float,
+    calibration: str,
+    suffix: str,
+    found: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> LandslideModel:
+    """`model` with `network` in its place, its weights rounded as they are stored, under the name `<name>-<suffix>`.
+
+    The card gains an entry in `adaptation`; scores and sha256 of the model before move into it, since they are not this
+    model's, and the proof for bfloat16 is dropped for the same reason. `changes` are other fields.
+    """
+    state = stored_state(network, model.storage)
+    load_state(network, state)
+    digest = hashlib.sha256(save(state)).hexdigest()
+    entry = {
+        "method": method,
+        "settings": dict(settings),
+        "data": dict(data),
+        "seconds": round(seconds, 2),
+        "calibration": calibration,
+        **(found or {}),
+        "before": {"name": model.name, "sha256": model.weights_hash, "scores": model.card.get("scores", {})},
+    }
+    card = {**model.card, "adaptation": [*model.card.get("adaptation", []), entry], "scores": {}, "sha256": digest}
+    fields: dict[str, Any] = {"name": f"{model.name}-{suffix}", "bfloat16": None, "weights_hash": digest, "card": card}
+    return replace(model, network=network.eval(), **(fields | changes))

@@ -1,0 +1,70 @@
+"""From hours to steps: how long a training run may be so that a whole experiment takes a given time here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from modeling.benchmark.budget import Told, step_seconds
+from modeling.benchmark.plan import Plan
+from modeling.errors import DataError
+from modeling.experiments.engine import Experiment, Run, checked
+from modeling.experiments.setting import Setting
+
+_SHORT, _LONG = 1_000, 3_000
+_FORWARD = 1 / 3
+"""A pass forward over a patch, as a share of a step with it."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an experiment takes on this machine."""
+
+    runs: int
+    """How many."""
+    steps: int
+    """Optimiser steps in all."""
+    seconds: float
+    """Until everything is done, with as many runs at once as the setting lets run."""
+
+
+def planned(experiment: Experiment, setting: Setting, seconds: float, step: Mapping[str, float]) -> Setting:
+    """`setting` with the steps that fit into `seconds`; `step` holds the seconds of a step of each network.
+
+    Raises `DataError` when testing alone takes longer.
+    """
+    short, long = (
+        cost(experiment.plan(replace(setting, steps=steps)), setting, step).seconds for steps in (_SHORT, _LONG)
+    )
+    each = (long - short) / (_LONG - _SHORT)
+    fixed = short - each * _SHORT
+    if each <= 0:
+        return setting
+    if seconds < fixed + each:
+        raise DataError(
+            f"{seconds / 60:.0f} minutes are too few: validation and test alone take about {fixed / 60:.0f} here; give "
+            "a larger --budget, fewer --seeds or networks, or less test ground (--regions)"
+        )
+    return replace(setting, steps=int((seconds - fixed) / each))
+
+
+def cost(runs: Sequence[Run], setting: Setting, step: Mapping[str, float]) -> Cost:
+    """What `runs` take, by measured seconds of a step of each network."""
+    efforts = [run.effort for run in checked(runs) if run.effort.network]
+    spent: dict[str, float] = {}
+    for effort in efforts:
+        passes = _FORWARD * effort.patches / setting.batch
+        spent[effort.network] = spent.get(effort.network, 0.0) + effort.steps + passes
+    seconds = sum(step[network] * steps for network, steps in spent.items()) / setting.processes
+    return Cost(len(runs), sum(effort.steps for effort in efforts), seconds)
+
+
+def measured(setting: Setting, networks: Sequence[str], told: Told | None = None) -> Mapping[str, float]:
+    """Seconds of a step of each network here, while as many run at once as the setting lets run."""
+    entries = tuple(dict.fromkeys(networks))
+    plan = Plan(
+        entries=entries, domains=setting.domains, train_on="together", seeds=(0,), steps=dict.fromkeys(entries, 1),
+        batch=setting.batch, patch_px=setting.patch_px, precision=setting.precision, processes=setting.processes,
+        threads=setting.threads, device=setting.device,
+    )  # fmt: skip
+    return step_seconds(plan, setting.source, told)

@@ -1,0 +1,228 @@
+"""From finished judgements to the tables of `generalisation`: scores by region, confidence, totals, selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modeling.benchmark.compare import Estimate
+from modeling.experiments.engine import Finished
+from modeling.experiments.findings import Amount, Cell, Chart, Findings, Share, Statement, Table
+from modeling.experiments.generalisation_choice import PICK, Choice, arms_of, decide, outer
+from modeling.experiments.generalisation_scores import NEAR, Judgements, Scored, rank_correlation
+from modeling.experiments.generalisation_works import FEW, MULTI, OWN
+from modeling.experiments.setting import Setting
+
+GAIN, LOSS, WRONG, PICKS = 0.15, 0.03, 0.02, 0.8
+"""What was asked for: gain of the default over one domain, loss of 20 patches against 700, wrong claims, good picks."""
+
+
+def reduce(setting: Setting, found: Finished) -> Findings:
+    """All figures of what is finished so far."""
+    there: Judgements = {target: each for target in setting.domains if (each := outer(setting, found, target))}
+    choices = {target: choice for target in there if (choice := decide(setting, found, target)) is not None}
+    if not choices:
+        return Findings((), (), (), ("No region is judged yet.",))
+    scored = Scored({target: there[target] for target in choices}, choices)
+    figures, statements = _figures(scored)
+    tables = (
+        _regions(scored), _arms(scored), _confidence(scored), _intervals(scored), _signals(scored), _decided(choices),
+    )  # fmt: skip
+    return Findings(tables, statements, (_chart(scored),), _NOTES, figures)
+
+
+def _figures(scored: Scored) -> tuple[dict[str, Any], tuple[Statement, ...]]:
+    default = scored.macro(scored.default)
+    oracle = scored.macro(lambda target: scored.counts(target, scored.best_single(target)))
+    domain = scored.fixed_single()
+    unseen = [target for target in scored.regions if domain in scored.singles(target)]
+    fixed = scored.macro(domain, unseen)
+    figures: dict[str, Estimate] = {
+        "macro_f1_default": scored.estimate(default),
+        "macro_f1_best_single": scored.estimate(oracle),
+        "macro_f1_fixed_single": scored.estimate(fixed),
+        "gain_over_best_single": scored.estimate(default - oracle),
+        "gain_over_fixed_single": scored.estimate(scored.macro(scored.default, unseen) - fixed),
+        "macro_f1_multi_domain": scored.estimate(scored.macro(MULTI)),
+        "wrong_at_090": scored.ratio(scored.sure("wrong", "claimed")),
+        "wrong_at_090_before": scored.ratio(scored.sure("wrong", "claimed", as_trained=True)),
+        "landslides_at_090": scored.ratio(scored.sure("wrong", "landslides", correct=True)),
+        "selection_within_005": scored.ratio(scored.near()),
+        "totals_area_covered": scored.ratio(scored.covered("area")),
+        "totals_count_covered": scored.ratio(scored.covered("count")),
+    }
+    says = [
+        Statement(
+            "Asked for: the zero-label default is better than the best single-domain model by 15 points of macro F1",
+            _plus(figures["gain_over_best_single"], -GAIN),
+            "macro F1 of the default minus that of the single-domain model that is best in each region by its labels, less "
+            "15 points",
+        ),
+        Statement(
+            "The same against one single-domain model for all regions",
+            _plus(figures["gain_over_fixed_single"], -GAIN),
+            f"the default minus the model of {domain}, the best one on the mean, over the regions that it has not seen, "
+            "less 15 points",
+        ),
+        Statement(
+            "Asked for: at most 2 % of the claims with a probability of 0.9 and more are wrong",
+            _minus(WRONG, figures["wrong_at_090"]),
+            "2 % minus the share of pixels mapped as landslide with 0.9 and more that are none",
+        ),
+        Statement(
+            "Asked for: the selection's pick is within 5 points of the best of the zoo for 80 % of events",
+            _plus(figures["selection_within_005"], -PICKS),
+            "share of events, less 80 %",
+        ),
+    ]
+    figures |= {
+        name: scored.estimate(scored.macro(arm))
+        for arm, name in ((FEW, "f1_20_patches"), (OWN, "f1_700_patches"))
+        if scored.has(arm)
+    }
+    if scored.has(FEW) and scored.has(OWN):
+        gap = scored.estimate(scored.macro(FEW) - scored.macro(OWN))
+        says.append(
+            Statement(
+                "Asked for: with 20 labelled patches F1 is within 3 points of a model of 700 patches of the region",
+                _plus(gap, LOSS),
+                "F1 with 20 patches minus F1 with 700, plus 3 points",
+            )
+        )
+    return {name: each.to_json() for name, each in figures.items()}, tuple(says)
+
+
+def _regions(scored: Scored) -> Table:
+    named = [arm for arm in (FEW, OWN) if scored.has(arm)]
+    rows: list[tuple[Cell, ...]] = []
+    for target in scored.regions:
+        best = scored.best_single(target)
+        arms = [scored.counts(target, best), scored.counts(target, MULTI), scored.default(target)]
+        arms += [scored.counts(target, arm) for arm in named]
+        rows.append((target, best, *map(scored.of_region, arms), scored.choices[target].arm))
+    head = ("region left out", "best single is", "best single (by labels)", MULTI, "default", *named, "default is")
+    return Table(
+        "F1 in the region that was left out", head, tuple(rows), "Pixel F1, per cent, over the region's events."
+    )
+
+
+def _arms(scored: Scored) -> Table:
+    """What each way without labels does, against the multi-domain model as it is."""
+    results = [result for each in scored.there.values() for result in each.values()]
+    base = scored.macro(MULTI)
+    rows: list[tuple[Cell, ...]] = []
+    for arm in arms_of(results[0]):
+        if not all(arm in arms_of(result) for result in results):
+            continue
+        values = scored.macro(arm)
+        gain = scored.estimate(values - base)
+        verdict = "helps" if gain.low > 0 else "harms" if gain.high < 0 else "undecided"
+        rows.append((arm, scored.estimate(values), gain, "–" if arm == MULTI else verdict))
+    note = "Macro F1 over the regions left out, and what it gains over the multi-domain model; no label of the region is read."
+    return Table(
+        "What each way of mapping without labels does", ("way", "macro F1", "gain", "verdict"), tuple(rows), note
+    )
+
+
+def _confidence(scored: Scored) -> Table:
+    shares = (
+        scored.sure("wrong", "claimed", as_trained=True),
+        scored.sure("wrong", "claimed"),
+        scored.sure("wrong", "landslides", correct=True),
+        scored.sure("wrong_both", "claimed_both"),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (
+            target,
+            Amount(scored.choices[target].temperature, digits=2),
+            *(Share(scored.in_region(share, target)) for share in shares),
+        )
+        for target in scored.regions
+    ]
+    head = (
+        "region left out", "temperature times", "wrong at 0.9, as trained", "wrong at 0.9", "landslide pixels at 0.9",
+        "wrong of all sure pixels",
+    )  # fmt: skip
+    note = (
+        "Wrong: of the pixels mapped as landslide with a probability of 0.9 and more, those that are none. The factor comes "
+        "from regions near by MMD, judged by models that had not seen them; the last column counts sure background as well."
+    )
+    return Table("Confident and wrong", head, tuple(rows), note)
+
+
+def _intervals(scored: Scored) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for target in scored.regions:
+        fitted = scored.choices[target].totals
+        covered = [Share(scored.in_region(scored.covered(name), target)) for name in ("area", "count")]
+        width = Amount(scored.width(target), digits=1)
+        rows.append((target, f"{100 * fitted.level:g} %", *covered, width, str(len(fitted.domains))))
+    head = (
+        "region left out",
+        "stated",
+        "area covered",
+        "count covered",
+        "upper / lower end of area",
+        "regions fitted to",
+    )
+    note = (
+        "Share of events whose true total over observed ground lies in its interval. Hierarchical conformal prediction, "
+        "fitted to other regions by models that had seen neither; the rate holds over regions, not within one."
+    )
+    return Table("Intervals on an event's total area and count", head, tuple(rows), note)
+
+
+def _signals(scored: Scored) -> Table:
+    first = next(iter(next(iter(scored.there.values())).values()))
+    rows: list[tuple[Cell, ...]] = []
+    for signal in (arm.removeprefix(PICK) for arm in arms_of(first) if arm.startswith(PICK)):
+        rank = scored.ratio(rank_correlation(signal))
+        told = (Amount(value, digits=2) for value in (rank.value, rank.low, rank.high))
+        rows.append((f"`{signal}`", *told, scored.ratio(scored.near(signal))))
+    head = ("signal", "Spearman", "low", "high", f"pick within {100 * NEAR:g} points of the best [95 %]")
+    note = (
+        "Over the zoo of every unseen event: rank correlation of the F1 with the signal (turned, so that 1 is a perfect "
+        "ranking), and how often the model that it picks is nearly the best."
+    )
+    return Table("What picks a model without labels", head, tuple(rows), note)
+
+
+def _decided(choices: Mapping[str, Choice]) -> Table:
+    rows = tuple(
+        (each.target, each.arm, f"`{each.signal}`", Amount(each.temperature, digits=2)) for each in choices.values()
+    )
+    head = ("region left out", "default way", "signal that selects", "temperature times")
+    return Table("What the other regions decided for each region", head, rows)
+
+
+def _chart(scored: Scored) -> Chart:
+    drawn = {
+        "best single (by labels)": [scored.counts(target, scored.best_single(target)) for target in scored.regions],
+        MULTI: [scored.counts(target, MULTI) for target in scored.regions],
+        "default": [scored.default(target) for target in scored.regions],
+        **{arm: [scored.counts(target, arm) for target in scored.regions] for arm in (FEW, OWN) if scored.has(arm)},
+    }
+    series: Mapping[str, tuple[Estimate | None, ...]] = {
+        name: tuple(scored.of_region(each) for each in counts) for name, counts in drawn.items()
+    }
+    return Chart("regions left out", tuple(scored.regions), series)
+
+
+def _plus(one: Estimate, amount: float) -> Estimate:
+    return Estimate(one.value + amount, one.low + amount, one.high + amount, one.seeds, one.blocks)
+
+
+def _minus(amount: float, one: Estimate) -> Estimate:
+    return Estimate(amount - one.value, amount - one.high, amount - one.low, one.seeds, one.blocks)
+
+
+_NOTES = (
+    "Regions are the simulator's domains; every event is another piece of ground with a season, clouds and soil of its own. "
+    "Intervals draw regions, events and seeds again: with so few regions they are wide, and rightly so.",
+    "Everything that is decided for a region (default way, signal, temperature, intervals of totals) is decided on other "
+    "regions, by models that had seen neither that region nor the one they were judged on.",
+    "`macro_f1_best_single` takes for each region the single-domain model that is best there by the region's own labels, "
+    "which nobody could choose; `macro_f1_fixed_single` takes one such model for all regions that it has not seen.",
+    "Adaptation without labels sees the image that is mapped, as it would in use; its truth is read to count only.",
+    f"The {FEW} include those that the checkpoint is chosen on.",
+)

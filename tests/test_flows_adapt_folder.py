@@ -1,0 +1,87 @@
+"""flows/adapt_folder.py: a folder of `quakeslide map-raster` is adapted without any service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from fakes.drawing import draw
+from fakes.quakes import SmallQuake
+from fakes.shy import shy_network
+from fakes.training import register_tiny
+
+from flows.adapt_folder import adapt_folder
+from flows.adapt_parent import Rasters
+from flows.adapt_request import AdaptRequest
+from flows.copies import folder_run_key
+from flows.errors import FlowError, PublicationError
+from flows.facts import ReportFacts
+from flows.map_raster import map_raster_pair
+from flows.settings import Settings, WorkSettings
+from modeling.simulate import layers_of
+
+AT = rasterio.Affine(10, 0, 600_000, 0, -10, 3_300_000)
+
+
+def write(path: Path, bands: dict[str, np.ndarray]) -> Path:
+    height, width = next(iter(bands.values())).shape
+    profile = {"driver": "GTiff", "count": len(bands), "height": height, "width": width, "dtype": "float32"}
+    with rasterio.open(path, "w", **profile, crs="EPSG:32648", transform=AT, nodata=np.nan) as file:
+        for index, (name, values) in enumerate(bands.items(), start=1):
+            file.write(values.astype(np.float32), index)
+            file.set_band_description(index, name)
+    return path
+
+
+@pytest.mark.slow
+def test_a_folder_is_adapted_into_a_new_one(
+    small_quake: SmallQuake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_tiny(monkeypatch)
+    settings = Settings(work=WorkSettings(scratch=str(tmp_path)))
+    weights = str(shy_network(small_quake.region, tmp_path / "weights"))
+    layers, _ = layers_of(small_quake.region)
+    colours = ("blue", "green", "red", "nir")
+    images = [
+        write(tmp_path / f"{phase}.tif", {c: layers[f"{c}_{phase}"] for c in colours}) for phase in ("pre", "post")
+    ]
+    rasters = Rasters(*images, write(tmp_path / "dem.tif", {"elevation": layers["elevation"]}))
+    first = tmp_path / "first"
+    map_raster_pair(
+        rasters.pre, rasters.post, rasters.dem, first, bands=None, scale=None, weights=weights, name="pair",
+        settings=settings,
+    )  # fmt: skip
+    with rasterio.open(first / "probability.tif") as file:
+        probability = file.read(1)
+    known = np.isfinite(probability)
+    drawn = draw(small_quake.region.truth & known, probability >= 0.5, known, AT, count=16, seed=3)
+    rows = [
+        {"type": "Feature", "geometry": shapely.geometry.mapping(geometry), "properties": {"label": landslide}}
+        for geometry, landslide in zip(drawn.geometries, drawn.landslide, strict=True)
+    ]
+    labels = tmp_path / "drawn.geojson"
+    crs = {"type": "name", "properties": {"name": "EPSG:32648"}}
+    labels.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": rows}))
+    request = AdaptRequest(event_id=str(first), labels=str(labels), weights=weights, capacities=("shift",), reach_m=300)
+
+    def refused(error: type[Exception], said: str, rasters: Rasters, out: Path) -> None:
+        with pytest.raises(error, match=said):
+            adapt_folder(request, rasters, out, settings)
+
+    swapped = Rasters(rasters.post, rasters.pre, rasters.dem)
+    refused(FlowError, "was not made from post.tif, pre.tif, dem.tif", swapped, tmp_path / "second")
+    refused(PublicationError, "is not empty", rasters, first)
+    assert not (tmp_path / "second").exists()
+
+    outcome = adapt_folder(request, rasters, tmp_path / "second", settings)
+    facts = ReportFacts.from_json((tmp_path / "second" / "facts.json").read_text())
+    assert outcome.folder == tmp_path / "second"
+    assert facts.adaptation == outcome.adaptation
+    assert outcome.adaptation.judgement.verdict == "better"
+    assert outcome.adaptation.parent_run_key == folder_run_key(first) != folder_run_key(tmp_path / "second")
+    assert str(tmp_path) not in (tmp_path / "second" / "report.html").read_text(), "no path of this machine is told"
+    assert not facts.event.simulated, "nobody has said that these rasters are"

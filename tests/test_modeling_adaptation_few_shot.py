@@ -1,0 +1,165 @@
+"""modeling/adaptation/few_shot.py: a few polygons adapt a network, and it is judged by polygons that it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes.training import BANDS, NORMALISATION, register_tiny
+
+from modeling import networks
+from modeling.adaptation.anchored import FewShot, bench_of, head_bias, shifted
+from modeling.adaptation.drawn import SIDE_PX, UNDRAWN, Ground, Split
+from modeling.adaptation.few_shot import FewShotResult, adapt_few_shot, cross_validated
+from modeling.errors import DataError
+from modeling.model import LandslideModel, load_model, save_model
+
+COUNT = 16
+LANDSLIDE = np.arange(COUNT) % 2 == 0
+SPLIT = Split(np.arange(COUNT), np.arange(COUNT) // 2 % 4, 100.0)
+QUICK = FewShot(
+    capacities=("shift", "norms", "all"), steps=(5, 15), norms_rate=5e-2, all_rate=5e-2, anchor=0.1, batch=4
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+
+
+def model() -> LandslideModel:
+    torch.manual_seed(3)
+    network = networks.create("tiny", in_channels=3, classes=2).eval()
+    card = {"about": "trained on simulated data only", "scores": {"test": 1}}
+    return LandslideModel("toy", "tiny", network, BANDS, NORMALISATION, 1.5, 0.4, "ab" * 32, card)
+
+
+def ground(count: int, seed: int, landslide: np.ndarray | None = None) -> Ground:
+    """Windows of noise, with a bright square in those of landslides and one of another hue in the others."""
+    rng = np.random.default_rng(seed)
+    channels = rng.normal(0.1, 0.02, (count, 3, SIDE_PX, SIDE_PX)).astype(np.float32)
+    owner = np.full((count, SIDE_PX, SIDE_PX), UNDRAWN, np.int32)
+    own = np.full(count, UNDRAWN, np.int32)
+    if landslide is not None:
+        own = np.arange(count, dtype=np.int32)
+        owner[:, 40:54, 40:54] = own[:, None, None]
+        colour = np.where(landslide[:, None], [0.35, 0.3, 0.1], [0.1, 0.3, 0.35]).astype(np.float32)
+        channels[:, :, 40:54, 40:54] += colour[:, :, None, None]
+    channels[:, :, :3] = np.nan
+    observed = np.isfinite(channels).all(axis=1)
+    return Ground(channels, observed, owner, own)
+
+
+def adapted(landslide: np.ndarray = LANDSLIDE, settings: FewShot = QUICK, **changes: object) -> FewShotResult:
+    drawn = ground(COUNT, 1, LANDSLIDE)
+    return adapt_few_shot(model(), drawn, ground(6, 2), landslide, SPLIT, settings, device="cpu", **changes)  # type: ignore[arg-type]
+
+
+def test_polygons_that_are_right_make_it_better_and_the_card_says_how(tmp_path: Path) -> None:
+    start = model()
+    result = adapted()
+    judgement = result.judgement
+    assert judgement.verdict == "better"
+    assert judgement.after["mcc"].value > judgement.before["mcc"].value + 0.3
+    entry = result.model.card["adaptation"][-1]
+    assert (entry["method"], entry["data"]["landslide_polygons"], entry["data"]["folds"]) == ("few-shot", 8, 4)
+    assert entry["before"]["scores"] == {"test": 1}
+    assert result.model.card["scores"] == {}
+    assert "simulated" in result.model.card["about"]
+    assert (result.model.threshold, start.threshold) == (0.4, 0.4)
+    stored = load_model(save_model(result.model, tmp_path))
+    x = torch.from_numpy(ground(2, 5, LANDSLIDE[:2]).channels)
+    assert torch.allclose(stored.probability(x), result.model.probability(x), atol=1e-3)
+    truth = LANDSLIDE[:2]
+    inside = result.model.probability(x)[:, 42:52, 42:52].numpy().mean(axis=(1, 2)) >= 0.4
+    assert (inside == truth).all(), "ground that it never saw"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_scrambled_polygons_are_never_better(seed: int) -> None:
+    scrambled = np.random.default_rng(seed).permutation(LANDSLIDE)
+    while (scrambled == LANDSLIDE).mean() not in (0.5,):  # not by chance nearly right, or nearly opposite
+        scrambled = np.random.default_rng((seed, 1)).permutation(scrambled)
+        seed += 1
+    found = adapted(
+        scrambled, FewShot(capacities=("norms",), steps=(5, 15), norms_rate=5e-2, anchor=0.1, batch=4)
+    ).judgement
+    assert found.verdict != "better"
+
+
+def test_the_model_before_is_not_touched_and_the_same_call_gives_the_same() -> None:
+    settings = FewShot(capacities=("norms",), steps=(3,), norms_rate=1e-2)
+    start = model()
+    state = {name: tensor.clone() for name, tensor in start.network.state_dict().items()}
+    drawn = ground(COUNT, 1, LANDSLIDE)
+    made = [adapt_few_shot(start, drawn, ground(6, 2), LANDSLIDE, SPLIT, settings, device="cpu") for _ in range(2)]
+    assert all(torch.equal(tensor, state[name]) for name, tensor in start.network.state_dict().items())
+    assert made[0].judgement == made[1].judgement
+    assert made[0].model.weights_hash == made[1].model.weights_hash
+    assert made[0].model.temperature == made[1].model.temperature
+
+
+def test_a_held_out_polygon_is_scored_by_a_model_that_has_not_seen_its_class() -> None:
+    drawn, settings = ground(COUNT, 1, LANDSLIDE), FewShot(capacities=("shift", "norms"), steps=(4,), norms_rate=1e-2)
+    other = LANDSLIDE.copy()
+    held = SPLIT.fold == 2
+    other[held.nonzero()[0][0]] ^= True
+    margins = []
+    for landslide in (LANDSLIDE, other):
+        bench = bench_of(model(), drawn, ground(6, 2), landslide, settings, "cpu", 0)
+        margins.append(cross_validated(bench, SPLIT)[1])
+    inside = held[drawn.owner[drawn.scored]]
+    for name in ("shift", "norms, 4 steps"):
+        assert np.allclose(margins[0][name][inside], margins[1][name][inside], atol=1e-5)
+        assert not np.allclose(margins[0][name][~inside], margins[1][name][~inside], atol=1e-3)
+
+
+def test_the_anchor_holds_undrawn_ground() -> None:
+    drawn, undrawn = ground(COUNT, 1, LANDSLIDE), ground(6, 2)
+    moved = {}
+    for anchor in (0.0, 30.0):
+        settings = FewShot(capacities=("all",), steps=(20,), all_rate=2e-2, anchor=anchor, l2_sp=0.0)
+        bench = bench_of(model(), drawn, undrawn, LANDSLIDE, settings, "cpu", 0)
+        network = bench.fitted("all, 20 steps", np.ones(COUNT, bool))
+        now, first = bench.undrawn_sample(network)
+        moved[anchor] = np.abs(1 / (1 + np.exp(-now / 1.5)) - first).mean()
+    assert moved[30.0] < 0.5 * moved[0.0]
+
+
+def test_a_shift_is_one_of_the_margin_alone() -> None:
+    start = model()
+    x = torch.from_numpy(ground(1, 5).channels)
+    moved = replace(start, network=shifted(start.network, start, 0.75))
+    assert torch.allclose(moved.margin(x), start.margin(x) + 0.75, atol=1e-5)
+    assert head_bias(start.network, start) is not None
+
+
+@pytest.mark.parametrize("name", ["msf-litenet", "lanet", "cgnet", "resu-senet"])
+def test_the_decision_of_a_network_can_be_shifted_where_it_has_a_bias_for_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    network = networks.create(name, in_channels=3, classes=2).eval()
+    start = LandslideModel(name, name, network, BANDS, NORMALISATION, 1.0, 0.5, "", {})
+    assert (head_bias(network, start) is None) == (name == "cgnet")
+
+
+def test_what_cannot_be_learned_from_is_refused() -> None:
+    blind = ground(COUNT, 1, LANDSLIDE)
+    blind.observed[LANDSLIDE.nonzero()[0][1:]] = False
+    with pytest.raises(DataError, match="1 landslide polygons lie on observed ground"):
+        adapt_few_shot(model(), blind, ground(2, 2), LANDSLIDE, SPLIT, QUICK, device="cpu")
+    with pytest.raises(DataError, match="rising"):
+        FewShot(steps=(8, 4))
+    with pytest.raises(DataError, match="capacities"):
+        FewShot(capacities=("everything",))
+
+
+def test_on_a_slow_machine_less_is_tried_and_it_is_said() -> None:
+    result = adapted(settings=replace(QUICK, seconds=1e-3))
+    assert result.settings.steps == (5,)
+    assert result.settings.trained == ("norms",)
+    assert "to stay within" in result.notes[0]
