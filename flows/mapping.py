@@ -81,10 +81,10 @@ class NetworkReader:
         return block.layers, seen(block, self.bands) == Observed.CLEAR
 
 
-def execution_for(model: LandslideModel, shape_yx: tuple[int, int], settings: ModelSettings) -> Execution:
-    """How this machine maps a scene with these settings."""
+def execution_for(model: LandslideModel, settings: ModelSettings) -> Execution:
+    """How this machine maps with these settings."""
     return choose(
-        model, shape_yx, device=settings.device, precision=settings.precision, tile_px=settings.tile_px,
+        model, device=settings.device, precision=settings.precision, tile_px=settings.tile_px,
         halo_px=settings.halo_px,
         memory_bytes=None if settings.memory_mb is None else settings.memory_mb * 10**6, symmetries=settings.symmetries,
     )  # fmt: skip
@@ -98,7 +98,7 @@ def write_probability(
     With the `client` of a Dask cluster that has workers for networks (`flows.serving`) they do it, else this process.
     """
     grid = scene.grid
-    execution = execution_for(model, grid.shape_yx, settings)
+    execution = execution_for(model, settings)
     tags = {
         "model": model.name,
         "weights_sha256": model.weights_hash,

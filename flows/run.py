@@ -149,7 +149,7 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
             plan = make_plan(request, event, settings, session, usgs)
             share = clear_share(session, plan.cube)
         model = load_model(plan.model)
-        execution = execution_for(model, plan.cube.grid.shape_yx, settings.model)
+        execution = execution_for(model, settings.model)
         ready, side = prepare(model, execution), min(execution.tile_px, 512)
 
         def run_tile() -> int:

@@ -126,9 +126,9 @@ def test_tiled_prediction_takes_the_mean_by_an_option() -> None:
     model = small_model(EDGES)
     scene = np.random.default_rng(0).normal(0.1, 0.1, (3, 70, 90)).astype(np.float32)
     scene[:, 30:40, 30:40] = np.nan
-    execution = choose(model, (70, 90), device="cpu", precision="float32", tile_px=128, symmetries=8)
+    execution = choose(model, device="cpu", precision="float32", tile_px=128, symmetries=8)
     assert execution.symmetries == 8 and "mean of 8 symmetries" in str(execution)
-    assert choose(small_model(BAND_SETS["ten-band"]), (70, 90), device="cpu", symmetries=8).symmetries == 4
+    assert choose(small_model(BAND_SETS["ten-band"]), device="cpu", symmetries=8).symmetries == 4
     found = np.empty((70, 90), np.float32)
 
     def read(window: tuple[slice, slice]):  # type: ignore[no-untyped-def]

@@ -82,30 +82,27 @@ def test_precision_follows_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "computes_bfloat16", lambda device: True)
     harmful = replace(HARMLESS, f1_bfloat16=0.69)
     nothing = replace(HARMLESS, landslide_pixels=0)
-    chosen = [
-        choose(model(proof=proof), (64, 64), device="cpu").precision for proof in (None, HARMLESS, harmful, nothing)
-    ]
+    chosen = [choose(model(proof=proof), device="cpu").precision for proof in (None, HARMLESS, harmful, nothing)]
     assert chosen == ["float32", "bfloat16", "float32", "float32"]
-    assert choose(model(), (64, 64), device="cpu", precision="bfloat16").precision == "bfloat16"
+    assert choose(model(), device="cpu", precision="bfloat16").precision == "bfloat16"
     monkeypatch.setattr(inference, "computes_bfloat16", lambda device: False)
-    assert choose(model(proof=HARMLESS), (64, 64), device="cpu").precision == "float32"
+    assert choose(model(proof=HARMLESS), device="cpu").precision == "float32"
     with pytest.raises(ModelingError, match="unknown precision 'half'"):
-        choose(model(), (64, 64), precision="half")  # type: ignore[arg-type]
+        choose(model(), precision="half")  # type: ignore[arg-type]
 
 
 def test_tiles_are_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "working_bytes_per_pixel", lambda *_: 400.0)
 
-    def tile(side: int, budget: int) -> int:
-        return choose(model(), (side, 300), device="cpu", memory_bytes=budget).tile_px
+    def tile(budget: int) -> int:
+        return choose(model(), device="cpu", memory_bytes=budget).tile_px
 
-    assert tile(20_000, 10**9) == 1472
-    assert tile(20_000, 10**12) == inference.LARGEST_TILE_PX
-    assert tile(20_000, 10**7) == inference.SMALLEST_TILE_PX
+    assert tile(10**9) == 1472
+    assert tile(10**12) == inference.LARGEST_TILE_PX
+    assert tile(10**7) == inference.SMALLEST_TILE_PX
     for budget in (10**8, 4 * 10**8, 10**9):
-        side = tile(20_000, budget)
-        assert (side + 64) ** 2 * 400 <= budget
-    assert choose(model(), (20_000, 300), device="cpu", tile_px=100, memory_bytes=1).tile_px == 100
+        assert (tile(budget) + 2 * inference.HALO_PX) ** 2 * 400 <= budget
+    assert choose(model(), device="cpu", tile_px=100, memory_bytes=1).tile_px == 100
 
 
 def test_without_a_budget_tiles_take_no_more_than_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,17 +110,17 @@ def test_without_a_budget_tiles_take_no_more_than_half_of_what_is_free(monkeypat
     sides = []
     for free in (10**8, 10**9, 10**13, 10**14):
         monkeypatch.setattr(inference, "available_bytes", lambda device, free=free: free)
-        sides.append(choose(model(), (20_000, 20_000), device="cpu").tile_px)
+        sides.append(choose(model(), device="cpu").tile_px)
     assert sides[0] < sides[1] < sides[2] == sides[3]
 
 
 def test_devices_that_are_not_there_are_refused() -> None:
     with pytest.raises(ModelingError, match="unknown device 'tpu'"):
-        choose(model(), (64, 64), device="tpu")
+        choose(model(), device="tpu")
     with pytest.raises(ModelingError, match="unknown device 'meta'"):
-        choose(model(), (64, 64), device="meta")
+        choose(model(), device="meta")
     with pytest.raises(ModelingError, match="there is no device cuda:99"):
-        choose(model(), (64, 64), device="cuda:99")
+        choose(model(), device="cuda:99")
 
 
 def test_memory_is_counted_without_running_the_network() -> None:
@@ -207,6 +204,6 @@ def test_the_allocator_can_be_told_from_any_thread() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_what_the_cpu_gives() -> None:
     plain, x = model(), values()
-    execution = choose(plain, (64, 64), device="cuda")
+    execution = choose(plain, device="cuda")
     assert execution.device.startswith("cuda")
     torch.testing.assert_close(prepare(plain, execution).probability(x).cpu(), plain.probability(x), rtol=0, atol=1e-3)

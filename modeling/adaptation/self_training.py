@@ -9,7 +9,9 @@
 - Each step takes a batch of the source too, which keeps what is known.
 
 Confidence is calibrated on the source; under a shift it is too high where it matters most, and what the teacher is
-wrong about and sure of, the student learns. The gain is therefore to be measured, not assumed.
+wrong about and sure of, the student learns. Measured on simulated ground (CGNet trained shortly on one domain, another,
+two seeds, 40 steps) it took F1 from 0.39 to 0.23 and from 0.22 to 0.15: a teacher with a precision of 0.33 and 0.13 calls
+too much landslide, and the student more. So it is no default of anything, and `SelfTraining.floor` refuses the worst of it.
 """
 
 from __future__ import annotations

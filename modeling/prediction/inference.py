@@ -83,7 +83,6 @@ class Execution:
 
 def choose(
     model: LandslideModel,
-    shape_yx: tuple[int, int],
     *,
     device: str = "auto",
     precision: Precision = "auto",
@@ -93,13 +92,13 @@ def choose(
     compiled: bool = False,
     symmetries: int = 1,
 ) -> Execution:
-    """How to map a scene of `shape_yx` pixels on this machine.
+    """How to map scenes on this machine.
 
     `auto` takes the GPU if there is one, and bfloat16 if the device computes it and the model's proof says that it is
     harmless. Without `tile_px` the largest tile is taken that fits into `memory_bytes` (by default `MOST_BYTES`, less
-    where less is free). `compiled` pays on a GPU only: on a CPU it was measured to
-    bring 2 % for four minutes of compilation. `symmetries` is as in `Execution`; where the channels allow fewer, fewer are
-    taken. Raises `ModelingError` for a device that is not there.
+    where less is free). `compiled` pays on a GPU only: on a CPU it was measured to bring 2 % for four minutes of
+    compilation. `symmetries` is as in `Execution`; where the channels allow fewer, fewer are taken. Raises
+    `ModelingError` for a device that is not there.
     """
     images = len(symmetries_of(model.bands, symmetries))
     place = _device(device)

@@ -55,7 +55,7 @@ def prove_bfloat16(
 
 
 def _whole(model: LandslideModel, device: str, precision: Precision) -> Execution:
-    return choose(model, (1, 1), device=device, precision=precision, tile_px=1)
+    return choose(model, device=device, precision=precision, tile_px=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,9 +30,9 @@ DoubleArray = npt.NDArray[np.float64]
 
 LEVEL = 0.8
 """Rate of the intervals: 4 domains can state it."""
-FLOOR_M2 = 2_000.0
-"""Added to areas before their ratio is taken: about the smallest landslides that can be seen. An event without any is
-then as near to one with a single small landslide as it should be."""
+FLOOR_M2 = 20_000.0
+"""Added to areas before their ratio is taken: two hectares. Below that an error counts in m² and not as a factor, or one
+event of which the map shows nothing would make all intervals a hundred times as wide; beyond it changes nothing."""
 FLOOR_COUNT = 2.0
 """As `FLOOR_M2`, of counts."""
 QUANTITIES = ("area", "count")
@@ -247,6 +247,8 @@ def _fitted(error: DoubleArray, far: DoubleArray, groups: list[str], level: floa
     # |error| = a + b * novelty with a, b >= 0: intervals may widen with novelty, and never narrow.
     design = np.stack([np.ones_like(far), far], axis=1)
     (base, slope), _ = optimize.nnls(design * weight[:, None], size * weight)
-    widening = float(slope / base) if base > 1e-9 else 0.0
+    # Without a floor a base near zero would make the interval of a near event a point.
+    base = max(float(base), 0.25 * float(np.median(size)))
+    widening = float(slope) / base if base > 0 else 0.0
     reach = hierarchical_quantile(size / (1.0 + widening * far), groups, level)
     return ErrorModel(centre, widening, reach, floor)

@@ -98,7 +98,7 @@ def groups(setting: Setting) -> Iterator[Group]:
 
 def _in_memory(model: LandslideModel, side: int, setting: Setting) -> Group:
     scene = SceneInMemory(model, side)
-    execution = choose(model, (side, side))
+    execution = choose(model)
     fast = prepare(model, execution)
     setting.say(f"mapping {side} x {side} px in {execution}")
     channels = torch.from_numpy(assemble(model.bands, scene.layers))[None]
@@ -174,7 +174,7 @@ def _to_cog(model: LandslideModel, side: int, setting: Setting) -> Group:
         write_tile(plan, tile, {name: values[:, *tile.slices_yx] for name, values in arrays.items()})
     seal_cube(plan)
     scene = open_cube(str(store))
-    execution = choose(model, (side, side))
+    execution = choose(model)
     fast = prepare(model, execution)
     layers = scene.read_tile(slice(0, side), slice(0, side), model.bands.requires).layers
     channels = torch.from_numpy(assemble(model.bands, layers))[None]
