@@ -50,11 +50,14 @@ def legend(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write `figure` as the PNG `path`, complete or not at all; missing folders are made."""
+    """Write `figure` as the PNG or, for photographs, the JPEG `path`, complete or not at all; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        figure.savefig(beside, format="png", dpi=DPI, metadata={"Software": None})
+        if path.suffix == ".jpg":
+            figure.savefig(beside, format="jpg", dpi=DPI, pil_kwargs={"quality": 88})
+        else:
+            figure.savefig(beside, format="png", dpi=DPI, metadata={"Software": None})
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
