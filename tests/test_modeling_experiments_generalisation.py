@@ -226,3 +226,15 @@ def test_it_runs_from_beginning_to_end_on_toy_regions(monkeypatch: pytest.Monkey
     findings = reduce(chosen, found)
     assert 0 <= findings.figures["macro_f1_default"]["value"] <= 1
     assert all(table.rows for table in findings.tables)
+
+
+def test_a_map_that_is_never_sure_has_not_kept_the_promise() -> None:
+    found = made_up()
+    for result in found.values():
+        for events in result["arms"].values():
+            for event in events.values():
+                event["sure"] = [[0, 0, 200, 1000, 0, 50.0] for _ in TEMPERATURES]
+    findings = reduce(SETTING, found)
+    said = next(each for each in findings.statements if "are wrong" in each.paper_says)
+    assert said.verdict == "undecided"
+    assert findings.figures["landslides_at_090"]["value"] == 0

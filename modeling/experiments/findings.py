@@ -119,3 +119,5 @@ class Findings:
     """How this differs from the paper, and what to be careful with."""
     figures: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the JSON report has at its top level, under names of their own."""
+    left_out: tuple[str, ...] = ()
+    """Keys of what runs found that are too much for the JSON report; the folder of the runs keeps them."""

@@ -40,7 +40,7 @@ TEMPERATURES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0, 12.0, 20.0)
 """Factors on a model's own temperature at which its confident claims are counted."""
 SURE = ("claimed", "wrong", "landslides", "claimed_both", "wrong_both", "nll")
 """What is counted at each of them; `nll` is a sum over pixels."""
-MULTI, OWN, FEW, SELF = "multi-domain", "own 700", "20 patches", "self-training"
+MULTI, OWN, FEW, SELF = "multi-domain", "trained on the region", "20 patches", "self-training"
 """Arms beside those that are named after the domain of a single-domain model."""
 NORMS_PRIOR = 16.0
 """Patches that the source's batch-norm statistics count as."""

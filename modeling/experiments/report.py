@@ -122,7 +122,10 @@ def as_json(
             for table in findings.tables
         ],
         "notes": list(findings.notes),
-        "runs": {key: dict(each) for key, each in found.items()},
+        "runs": {
+            key: {name: value for name, value in each.items() if name not in findings.left_out}
+            for key, each in found.items()
+        },
         "failed": dict(failed),
     }
 
