@@ -74,7 +74,11 @@ def benchmark(
         Path | None, typer.Option(help="Patch data set with three parts; without it, regions are simulated.")
     ] = None,
     domains: Annotated[
-        str, typer.Option(help="Domains to train and test on; simulated ones: iburi, jiuzhaigou, palu, luding, gorkha, kaikoura, noto, haiti.")
+        str,
+        typer.Option(
+            help="Domains to train and test on; simulated ones: iburi, jiuzhaigou, palu, luding, gorkha, kaikoura, noto, "
+            "haiti."
+        ),
     ] = "",
     networks: Annotated[
         str,
