@@ -384,7 +384,7 @@ def test_two_devices_share_the_work_and_end_with_equal_weights(tmp_path: Path) -
         capture_output=True,
         text=True,
         env=environment,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
