@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -53,6 +56,32 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others() -> None:
     assert not same(first, other)
     assert not np.array_equal(first.elevation_m, other.elevation_m)
     assert not np.array_equal(first.truth, other.truth)
+
+
+HASHED = """
+import hashlib
+from modeling.simulate import domain, layers_of, simulate_region
+region = simulate_region(domain("luding"), seed=3, shape_yx=(160, 160), dates_pre=1, dates_post=1)
+digest = hashlib.sha256(region.truth.tobytes())
+for taken in region.passes:
+    digest.update(taken.dn.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_threads_of_the_machine_do_not_change_a_bit() -> None:
+    """BLAS sums in another order with another number of them, so nothing may be left to it."""
+    made = [
+        subprocess.run(
+            [sys.executable, "-c", HASHED],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert made[0] == made[1]
 
 
 def test_the_truth_is_the_labels(region: Region) -> None:

@@ -356,6 +356,7 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 TWO_DEVICES = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -368,7 +369,7 @@ from fakes.training import BANDS, NORMALISATION, ToyBlocks, ToySampler, recipe, 
 register_tiny(pytest.MonkeyPatch())
 found = fit(recipe(steps=4), ToySampler(), ToyBlocks(), NORMALISATION, BANDS, Path(sys.argv[1]), device="cpu", devices=2)
 total = sum(float(tensor.double().sum()) for tensor in found.model.network.parameters())
-print(found.leads, found.progress.step, f"{total:.9f}", flush=True)
+os.write(1, f"{found.leads} {found.progress.step} {total:.9f}\\n".encode())  # at once: the other process writes, too
 if found.leads:
     save_model(found.model, Path(sys.argv[1]))
 """

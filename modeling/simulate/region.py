@@ -214,7 +214,8 @@ def _observe(
     sun = sun_at(time, domain.latitude)
     aerosol = float(np.clip(domain.aerosol * math.exp(0.4 * rng.standard_normal()), 0.02, 0.8))
     light = illumination(terrain, sun, aerosol) * tone
-    surface = np.tensordot(ground.T, shares, axes=1).astype(np.float32)
+    # Not a product of matrices: BLAS sums in an order that depends on the number of threads.
+    surface = np.einsum("kb,kyx->byx", ground.astype(np.float32), shares.astype(np.float32, copy=False))
     seen = to_sensor(surface, light, sun, aerosol, bands)
     shift = rng.normal(0, domain.misregistration_px, 2)
     for band in seen:
