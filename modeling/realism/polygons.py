@@ -57,7 +57,7 @@ def real_noto(folder: Path) -> Inventory:
     for number, (slides, extent, cloud) in enumerate(_LATEST):
         drawn, seen, hidden = (_read(folder / f"{name}.fgb") for name in (slides, extent, cloud))
         polygons += len(drawn)
-        left, bottom, right, top = (*seen.total_bounds,)
+        left, bottom, right, top = (float(edge) for edge in seen.total_bounds)
         transform = Affine(PIXEL_M, 0, left, 0, -PIXEL_M, top)
         size = int((top - bottom) / PIXEL_M) + 1, int((right - left) / PIXEL_M) + 1
         runs, whose = polygon_runs(drawn.geometry.to_numpy(), size, transform)
