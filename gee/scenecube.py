@@ -120,7 +120,8 @@ class SceneCube:
         shape = y.stop - y.start, x.stop - x.start
         parts = list(self._meeting(y, x))
         if len(parts) == 1 and _length(parts[0][1][0]) == shape[0] and _length(parts[0][1][1]) == shape[1]:
-            (loaded,), source = self._load([parts[0][0]]), parts[0][2]
+            tile, _, source = parts[0]
+            (loaded,) = self._load([tile], keep=shape != tile.shape_yx)  # a whole tile: whoever reads so has no halo
             whole = {name: values[:, *source] for name, values in loaded.items()}
             return {**whole, STACK.name: whole[STACK.name][chosen]}
         covered = sum(_length(target[0]) * _length(target[1]) for _, target, _ in parts) == shape[0] * shape[1]
@@ -176,8 +177,11 @@ class SceneCube:
                 )
                 yield tile, target, source
 
-    def _load(self, tiles: Sequence[Tile]) -> list[TileArrays]:
-        """The tiles' arrays, from what is at hand or from the store: from a bucket all chunks side by side."""
+    def _load(self, tiles: Sequence[Tile], *, keep: bool = True) -> list[TileArrays]:
+        """The tiles' arrays, from what is at hand or from the store: from a bucket all chunks side by side.
+
+        What is to be read once only is not kept: the next tile then finds its pages of memory.
+        """
         with self._lock:
             at_hand = {tile.name: self._cache[tile.name] for tile in tiles if tile.name in self._cache}
             for name in at_hand:
@@ -188,7 +192,8 @@ class SceneCube:
         for tile in absent:
             at_hand[tile.name] = self._checked(tile, bodies)
         with self._lock:
-            self._cache.update((tile.name, at_hand[tile.name]) for tile in absent)
+            if keep:
+                self._cache.update((tile.name, at_hand[tile.name]) for tile in absent)
             while len(self._cache) > 1 and len(self._cache) * tile_bytes(self.plan) > self._cached_bytes:
                 self._cache.popitem(last=False)
         return [at_hand[tile.name] for tile in tiles]
