@@ -71,6 +71,13 @@ class LandslideModel:
     """How matrices are stored, a name of `STORAGES`."""
     bfloat16: Bfloat16Proof | None = None
     """What computing in bfloat16 does to these weights' F1; None when nobody has measured."""
+    file: Path | None = field(default=None, repr=False, compare=False)
+    """The weights file that it was read from, for messages; None for one that was made here."""
+
+    @property
+    def named(self) -> str:
+        """Its name, and its file where there is one: for messages."""
+        return self.name if self.file is None else f"{self.name} ({self.file})"
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -143,7 +150,7 @@ def load_model(name_or_path: str | Path) -> LandslideModel:
         fits = f"{model.network_name} on {model.bands.name}"
         raise WeightsError(f"{path} does not hold the weights of {fits}: {error}") from error
     model.network.eval()
-    return model
+    return replace(model, file=path)
 
 
 def save_model(model: LandslideModel, folder: Path) -> Path:

@@ -40,6 +40,7 @@ from modeling.benchmark.plan import (
 )
 from modeling.benchmark.pool import Status
 from modeling.benchmark.publish import publish
+from modeling.benchmark.report import markdown, train_cpu_seconds
 from modeling.benchmark.results import EVERYWHERE, Results, Run
 from modeling.benchmark.run import run_benchmark, speed_key
 from modeling.benchmark.speed import inference_speed, median_seconds
@@ -212,6 +213,24 @@ def test_a_damaged_run_is_named(tmp_path: Path, content: str) -> None:
         ledger.finished()
 
 
+@pytest.mark.parametrize("key", ["resu-cbnet:optical--all--seed0", "msf-litenet@2--350+350", "50 %: a"])
+def test_a_run_is_found_under_its_own_key(tmp_path: Path, key: str) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.record(key, {"a": 1})
+    assert key in ledger
+    assert ledger.finished() == {key: {"a": 1}}
+
+
+def test_an_entry_without_terrain_has_its_rate_and_its_runs(tmp_path: Path) -> None:
+    """Its key has a colon, which no file's name should have: it was passed over once."""
+    plan = replace(PLAN, entries=("resu-cbnet:optical",), steps={"resu-cbnet:optical": 3}, rates=(1e-3, 3e-3))
+    ledger = Ledger(tmp_path)
+    for job in trials(plan):
+        ledger.record(job.key, {"validation_f1": job.rate})
+    rates = choose_rates(plan, {key: run["validation_f1"] for key, run in ledger.finished().items()})
+    assert [job.rate for job in runs(plan, rates)] == [3e-3, 3e-3]
+
+
 @pytest.mark.parametrize("key", ["", "../a", ".hidden"])
 def test_a_key_stays_in_its_folder(tmp_path: Path, key: str) -> None:
     with pytest.raises(DataError, match="cannot name"):
@@ -302,9 +321,9 @@ def made_up(qualities: Mapping[str, float], *, train_on: str = "together") -> Re
     plan = replace(
         PLAN, entries=tuple(qualities), steps=dict.fromkeys(qualities, 3), train_on=train_on, rates=(1e-3, 3e-3)
     )
-    about = {"rate": 1e-3, "train_seconds": 60.0}
+    about = {"rate": 1e-3, "train_seconds": 60.0, "wall_seconds": 61.0, "cpu_seconds": 30.0}
     made = [
-        Run(entry, trained_on, seed, about, evaluation(quality, 100 * number + seed))
+        Run(entry, trained_on, seed, dict(about), evaluation(quality, 100 * number + seed))
         for trained_on in plan.training_sets
         for number, (entry, quality) in enumerate(qualities.items())
         for seed in plan.seeds
@@ -319,6 +338,18 @@ def made_up(qualities: Mapping[str, float], *, train_on: str = "together") -> Re
     }  # fmt: skip
     data = {"kind": "simulated regions", "size_px": 64, "training": 1, "validation": 1, "test": 6, "bands": "ten-band"}
     return Results(plan, {**data, "seed": 0}, made, costs, {"cgnet--all--seed9": "the loss is nan"})
+
+
+def test_processor_time_is_of_runs_that_were_not_interrupted() -> None:
+    results = made_up({"msf-litenet": 0.6, "fcn": 0.9})
+    row = results.row("fcn", "all", "all")
+    assert train_cpu_seconds(results, row) == 30.0
+    for run in results.of("fcn", "all"):
+        dict.update(
+            run.about, wall_seconds=20.0 if run.seed == 0 else 61.0, cpu_seconds=10.0 if run.seed == 0 else 40.0
+        )
+    assert train_cpu_seconds(results, row) == 40.0, "the first began again in the middle"
+    assert "| processor minutes |" in markdown(results, command="", made_on="")
 
 
 def test_a_report_orders_by_score_and_judges_the_claims(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from modeling.data.augment import AUGMENTATIONS, augment, augmentation
 from modeling.data.augment_scene import optical
 from modeling.data.batches import IGNORE
+from modeling.data.patch_formats import HR_GLDD_BANDS, LANDSLIDE4SENSE_BANDS
 from modeling.errors import DataError
 
 NONE = augmentation("none")
@@ -157,11 +158,39 @@ def test_names_of_layers_say_what_they_are() -> None:
     assert picture is not None
     assert (picture.colour, picture.phase, picture.reflectance) == ("red", "post", False)
     assert band is not None
-    assert (band.phase, band.reflectance) == ("post", False)
+    assert (band.colour, band.phase, band.reflectance) == ("red", "post", False)
     blue = optical("blue_post")
     assert blue is not None
     assert blue.reflectance
-    assert [optical(name) for name in ("slope", "hillshade", "ndvi_pre", "vv_post")] == [None] * 4
+    assert [optical(name) for name in ("slope", "hillshade", "ndvi_pre", "vv_post", "B13", "B14")] == [None] * 6
+    of_a_picture = optical("b4_dn_post")
+    assert of_a_picture is not None
+    assert of_a_picture.colour == "b4", "which colour it is nobody has said"
+
+
+@pytest.mark.parametrize(
+    ("names", "colours", "terrain"),
+    [
+        (LANDSLIDE4SENSE_BANDS, ("B4", "B3", "B2"), ("B13", "B14")),
+        (HR_GLDD_BANDS, ("red_planet_dn", "green_planet_dn", "blue_planet_dn"), ()),
+        (("red_dn_post", "green_dn_post", "blue_dn_post"), ("red_dn_post", "green_dn_post", "blue_dn_post"), ()),
+    ],
+    ids=["Landslide4Sense", "HR-GLDD", "pictures"],
+)
+def test_images_of_published_data_sets_are_recoloured_and_their_terrain_is_not(
+    names: tuple[str, ...], colours: tuple[str, str, str], terrain: tuple[str, ...]
+) -> None:
+    layers, truth = patch(names=names)
+    bright, _ = augment(layers, truth, np.random.default_rng(0), replace(NONE, brightness=(1.2, 1.2), blur_px=0))
+    factors = {name: float((bright[name] / layers[name]).mean()) for name in names}
+    assert factors == {name: pytest.approx(1.0 if name in terrain else 1.2, abs=1e-5) for name in names}
+    vivid, _ = augment(layers, truth, np.random.default_rng(0), replace(NONE, saturation=(0.5, 0.5)))
+    grey = sum(share * layers[name] for share, name in zip((0.299, 0.587, 0.114), colours, strict=True))
+    for name in names:
+        expected = 0.5 * (layers[name] + grey) if name in colours else layers[name]
+        np.testing.assert_allclose(vivid[name], expected, rtol=1e-5, err_msg=name)
+    blurred, _ = augment(layers, truth, np.random.default_rng(0), replace(NONE, blur_px=3.0))
+    assert all((blurred[name] == layers[name]).all() == (name in terrain) for name in names)
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -196,6 +196,24 @@ def test_bad_inventories_are_named(tmp_path: Path, make: object, said: str) -> N
         read_inventory([tmp_path / "bad.gpkg"])
 
 
+def test_a_layer_of_a_file_with_several_is_named_after_a_colon(tmp_path: Path) -> None:
+    path = tmp_path / "both.gpkg"
+    for name, count in (("scars", 2), ("deposits", 1)):
+        shapes = [box(10 * k, 0, 10 * k + 5, 5) for k in range(count)]
+        geopandas.GeoDataFrame(geometry=shapes, crs=CRS).to_file(path, layer=name)
+    assert len(read_inventory([Path(f"{path}:scars")], extents=[Path(f"{path}:deposits")]).landslides) == 2
+    with pytest.raises(
+        DataError, match=r"both.gpkg has 2 layers \(scars, deposits\): name one, such as .*both.gpkg:scars"
+    ):
+        read_inventory([path])
+    with pytest.raises(DataError, match=r"both.gpkg has no layer 'scar': it has scars, deposits"):
+        read_inventory([Path(f"{path}:scar")])
+    with pytest.raises(DataError, match=r"none.gpkg:scars: there is no such file"):
+        read_inventory([tmp_path / "none.gpkg:scars"])
+    with_colon = path.rename(tmp_path / "a:b.gpkg")
+    assert len(read_inventory([Path(f"{with_colon}:deposits")]).landslides) == 1
+
+
 def test_what_gives_no_patch_is_refused(tmp_path: Path) -> None:
     far = Inventory(CRS, np.array([box(5000, 5000, 5010, 5010)]), NOBODY, NOBODY)
     with pytest.raises(DataError, match="no landslide of the inventory lies in it"):

@@ -192,13 +192,13 @@ def test_every_registered_experiment_can_be_planned_and_described() -> None:
 
 def test_fine_tuning_begins_from_the_model_of_another_run(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    source = Simulated(tmp_path / "regions", ("iburi",), 1, 1, 1, size_px=96)
+    source = Simulated(tmp_path / "regions", ("palu",), 1, 1, 1, size_px=96)
     source.prepare(1)
     setting = replace(SETTING, source=source, batch=2)
-    mix = Mix("Ib4", (Part("iburi", 4),))
+    mix = Mix("Pa4", (Part("palu", 4),))
     recipe = setting.recipe("cgnet")
     runs = (
-        Run("tuned", Train(recipe, mix, 0, ("iburi",), start="source"), ("source",)),
+        Run("tuned", Train(recipe, mix, 0, ("palu",), start="source"), ("source",)),
         Run("source", Train(recipe, mix, 0, ())),
     )
     ledger, made = Ledger(tmp_path / "ledger"), experiment_of(*runs)
@@ -215,20 +215,25 @@ def test_fine_tuning_begins_from_the_model_of_another_run(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_tasks_run_in_several_processes(tmp_path: Path) -> None:
     told: list[Status] = []
-    tasks = [Task("a", Touch(tmp_path / "a")), Task("b", Touch(tmp_path / "b"), ("a", "done before"))]
+    tasks = [
+        Task("a", Touch(tmp_path / "a")),
+        Task("b", Touch(tmp_path / "b", after=tmp_path / "a"), ("a", "done before")),
+    ]
     run_all(tasks, told.append, stage="runs", total=3, processes=2)
-    assert (tmp_path / "a").stat().st_mtime_ns < (tmp_path / "b").stat().st_mtime_ns
+    assert (tmp_path / "b").exists()
     assert [status.done for status in told if not status.job] == [1, 2, 3]
 
 
 @dataclass(frozen=True)
 class Touch:
-    """Leaves a file."""
+    """Leaves a file, once another is there."""
 
     path: Path
+    after: Path | None = None
 
     def __call__(self, told: Any) -> None:
-        self.path.touch()
+        if self.after is None or self.after.exists():
+            self.path.touch()
 
 
 @pytest.mark.slow
@@ -236,14 +241,14 @@ def test_a_killed_experiment_goes_on_from_its_checkpoint(tmp_path: Path) -> None
     """Killed without warning in the middle of a training run; the second call ends with the weights of one that was not."""
     arguments = "yang2024 --network cgnet --patches 7 --steps 60 --batch 2 --patch-px 32 --regions 1,1,1 --region-px 96 --seeds 0"
     command = [sys.executable, "-c", "from flows.cli import main; main()", "reproduce", *arguments.split()]
-    command += ["--processes", "2", "--domains", "iburi", "--tests", "iburi"]
+    command += ["--processes", "2", "--domains", "palu", "--tests", "palu"]
     scores = []
     for name in ("whole", "killed"):
         full = [*command, "--work", str(tmp_path / name), "--out", str(tmp_path / name / "out")]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
         if name == "killed":
             first = subprocess.Popen(full, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-            log = tmp_path / name / "yang2024" / "work" / "cgnet--Ib7--seed0"
+            log = tmp_path / name / "yang2024" / "work" / "cgnet--P7--seed0"
             deadline = time.monotonic() + 200
             while not log.exists() and first.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -251,5 +256,5 @@ def test_a_killed_experiment_goes_on_from_its_checkpoint(tmp_path: Path) -> None
             first.wait()
         done = subprocess.run(full, env=environment, capture_output=True, text=True, timeout=250, check=False)
         assert done.returncode == 0, done.stderr
-        scores.append(Ledger(tmp_path / name / "yang2024").read("cgnet--Ib7--seed0")["evaluation"])
+        scores.append(Ledger(tmp_path / name / "yang2024").read("cgnet--P7--seed0")["evaluation"])
     assert scores[0] == scores[1]

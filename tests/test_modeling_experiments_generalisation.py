@@ -237,4 +237,34 @@ def test_a_map_that_is_never_sure_has_not_kept_the_promise() -> None:
     findings = reduce(SETTING, found)
     said = next(each for each in findings.statements if "are wrong" in each.paper_says)
     assert said.verdict == "undecided"
+    assert said.measured is None
     assert findings.figures["landslides_at_090"]["value"] == 0
+    assert findings.figures["wrong_at_090"]["value"] is None
+    assert findings.figures["wrong_at_090"]["regions_with_claims"] == 0
+
+
+def test_a_region_that_claims_nothing_does_not_make_the_others_look_better() -> None:
+    found = made_up(wrong=0.06)
+    before = reduce(SETTING, found).figures["wrong_at_090_before"]["value"]
+    for key, result in found.items():
+        if key.startswith("judge--k--without-k--"):
+            for events in result["arms"].values():
+                for event in events.values():
+                    event["sure"] = [[0, 0, 200, 1000, 0, 50.0] for _ in TEMPERATURES]
+    figures = reduce(SETTING, found).figures
+    assert figures["wrong_at_090_before"]["value"] == pytest.approx(before)
+    assert figures["wrong_at_090"]["regions_with_claims"] == len(MANY) - 1
+    assert figures["wrong_at_090"]["regions"] == len(MANY)
+
+
+def test_the_pick_of_the_flow_stands_beside_that_of_the_best_signal_and_of_no_selection() -> None:
+    figures = reduce(SETTING, made_up()).figures
+    for result in (changed := made_up()).values():
+        for zoo in result["zoo"].values():
+            for name, signals in zoo.items():  # the distances take single models, the multi-domain model is best
+                signals["mean_mmd2"] = float(name == MULTI)
+                signals["entropy"] = float(name != MULTI)
+    after = reduce(SETTING, changed).figures
+    names = ("selection_within_005", "selection_decided_within_005", "always_multi_domain_within_005")
+    assert [figures[name]["value"] for name in names] == [1, 1, 1]
+    assert [after[name]["value"] for name in names] == [0, 1, 1]

@@ -102,7 +102,7 @@ def test_parts_share_no_ground(source: Simulated) -> None:
 
 
 def test_patches_do_not_overlap_and_come_in_turn(source: Simulated) -> None:
-    pieces = source.pieces("training", "iburi", PX)
+    pieces = source.pieces("training", "palu", PX)
     assert isinstance(pieces, RegionPieces)
     assert len(set(pieces.corners)) == len(pieces) <= 2 * 9
     assert all(top % PX == left % PX == 0 for _, top, left in pieces.corners)

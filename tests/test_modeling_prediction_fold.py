@@ -38,6 +38,13 @@ def msf() -> nn.Module:
     return lively(networks.create("msf-litenet", in_channels=3, classes=2))
 
 
+@pytest.fixture(scope="module")
+def fused(msf: nn.Module) -> MSFLiteNet:
+    made = fuse(msf, 3)
+    assert isinstance(made, MSFLiteNet)
+    return made
+
+
 @pytest.mark.parametrize("name", ["msf-litenet", "cgnet", "resu-senet"])
 def test_a_fused_network_gives_what_the_network_gives(name: str) -> None:
     torch.manual_seed(0)
@@ -91,10 +98,8 @@ def test_a_network_that_fusing_would_change_is_left_alone(kind: type[nn.Module])
     band_rows=st.sampled_from([None, 2, 6, 16, 64]),
 )
 def test_a_folded_network_is_the_network_at_every_pixel(
-    msf: nn.Module, shape: tuple[int, int], input_scale: int, band_rows: int | None
+    msf: nn.Module, fused: MSFLiteNet, shape: tuple[int, int], input_scale: int, band_rows: int | None
 ) -> None:
-    fused = fuse(msf, 3)
-    assert isinstance(fused, MSFLiteNet)
     x = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(shape[0]))
     with torch.inference_mode():
         large = functional.interpolate(x, scale_factor=input_scale, mode="bilinear") if input_scale > 1 else x
@@ -105,10 +110,8 @@ def test_a_folded_network_is_the_network_at_every_pixel(
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
-def test_bands_need_their_margin(msf: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_need_their_margin(fused: MSFLiteNet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The property above can fail: without the rows beside a band its edges would be others."""
-    fused = fuse(msf, 3)
-    assert isinstance(fused, MSFLiteNet)
     x = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         whole = FoldedMSFLiteNet(fused, 2).eval()(x)

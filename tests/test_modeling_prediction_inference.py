@@ -21,7 +21,15 @@ from modeling.model import LandslideModel, load_model, save_model
 from modeling.prediction import footprint, inference
 from modeling.prediction.allocator import keep_memory
 from modeling.prediction.footprint import available_bytes, bytes_per_pixel
-from modeling.prediction.inference import Execution, choose, computes_bfloat16, prepare, working_bytes_per_pixel
+from modeling.prediction.inference import (
+    LANES,
+    MOST_BYTES,
+    Execution,
+    choose,
+    computes_bfloat16,
+    prepare,
+    working_bytes_per_pixel,
+)
 from modeling.prediction.precision import Bfloat16Proof
 from modeling.training.proving import prove_bfloat16
 
@@ -97,7 +105,7 @@ def test_tiles_are_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) ->
     def tile(budget: int) -> int:
         return choose(model(), device="cpu", memory_bytes=budget).tile_px
 
-    assert tile(10**9) == 1472
+    assert tile(10**9) == 1536
     assert tile(10**12) == inference.LARGEST_TILE_PX
     assert tile(10**7) == inference.SMALLEST_TILE_PX
     for budget in (10**8, 4 * 10**8, 10**9):
@@ -108,10 +116,24 @@ def test_tiles_are_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_a_budget_tiles_take_no_more_than_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "working_bytes_per_pixel", lambda *_: 400.0)
     sides = []
-    for free in (10**8, 10**9, 10**13, 10**14):
+    for free in (10**8, MOST_BYTES, 10**13, 10**14):
         monkeypatch.setattr(inference, "available_bytes", lambda device, free=free: free)
         sides.append(choose(model(), device="cpu").tile_px)
     assert sides[0] < sides[1] < sides[2] == sides[3]
+
+
+def test_a_network_is_compiled_where_it_pays_or_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = inference.COMPILED_FROM_PX
+    assert not choose(model(), device="cpu", tile_px=64, compiled="auto", pixels=10 * large).compiled
+    assert choose(model(), device="cpu", tile_px=64, compiled=True).compiled
+    assert str(choose(model(), device="cpu", compiled=True)).endswith(", compiled")
+    pays = [inference.compilation_pays(torch.device("cuda"), pixels) for pixels in (None, large - 1, large)]
+    assert pays == [False, False, True]
+
+
+def test_an_execution_for_a_device_that_is_not_there_is_refused_when_it_is_prepared() -> None:
+    with pytest.raises(ModelingError, match="there is no device cuda:99"):
+        prepare(model(), Execution("cuda:99", "float32", 64, 8))
 
 
 def test_devices_that_are_not_there_are_refused() -> None:
@@ -138,7 +160,7 @@ def test_memory_is_counted_without_running_the_network() -> None:
 
 def test_bands_and_bfloat16_take_less_memory() -> None:
     exact, rough = (working_bytes_per_pixel(model(), kind, CPU) for kind in ("float32", "bfloat16"))  # type: ignore[arg-type]
-    assert rough < exact < 600
+    assert rough < exact < 600 * LANES
 
 
 def test_free_memory_is_that_of_the_machine_within_the_containers_limit(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -164,18 +165,18 @@ def test_unwanted_tiles_are_neither_read_nor_mapped() -> None:
     assert len(scene.reads) == 11
 
 
-def test_reading_happens_one_tile_ahead_in_another_thread() -> None:
+def test_reading_happens_two_tiles_ahead_in_another_thread() -> None:
     scene = Scene((16, 64))
     counts: list[int] = []
 
     class Counting(Blur):
         def probability(self, channels: torch.Tensor) -> torch.Tensor:
-            wait_until(lambda: len(scene.reads) >= min(len(counts) + 2, 4))
+            wait_until(lambda: len(scene.reads) >= min(len(counts) + 3, 4))
             counts.append(len(scene.reads))
             return super().probability(channels)
 
     predict_tiles(Counting(), scene.read, scene.shape, scene.write, tile_px=16, halo_px=4)
-    assert counts == [2, 3, 4, 4]
+    assert counts == [3, 4, 4, 4]
     assert len(scene.threads) == 1
     assert threading.current_thread().name not in scene.threads
 
@@ -223,6 +224,52 @@ def test_tiles_of_one_shape_go_through_the_network_together_and_give_the_same_ma
     np.testing.assert_allclose(scene.map, scene.whole(model), atol=1e-5, equal_nan=True)
     assert (scene.written == 1).all()
     assert {shape[0] for shape in model.shapes} >= {1, 3}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_lanes_change_nothing_but_who_computes(batch: int) -> None:
+    class Heard(Blur):
+        def probability(self, channels: torch.Tensor) -> torch.Tensor:
+            heard.add((threading.current_thread().name, torch.get_num_threads()))
+            time.sleep(0.002)  # or one thread might be quick enough to take all tiles
+            return super().probability(channels)
+
+    before, heard, maps = torch.get_num_threads(), set[tuple[str, int]](), []
+    for lanes in (1, 2, 3):
+        heard.clear()
+        scene = Scene((100, 90))
+        predict_tiles(Heard(), scene.read, scene.shape, scene.write, tile_px=16, halo_px=4, batch=batch, lanes=lanes)
+        assert (scene.written == 1).all()
+        assert len(heard) == lanes
+        assert {threads for _, threads in heard} == {max(1, before // lanes)}
+        maps.append(scene.map)
+    np.testing.assert_array_equal(maps[0], maps[1])
+    np.testing.assert_array_equal(maps[0], maps[2])
+    assert torch.get_num_threads() == before
+
+
+def test_too_few_tiles_for_the_lanes_go_through_one_with_all_threads() -> None:
+    class Heard(Blur):
+        def probability(self, channels: torch.Tensor) -> torch.Tensor:
+            heard.add((threading.current_thread().name, torch.get_num_threads()))
+            return super().probability(channels)
+
+    scene, heard = Scene((30, 30)), set[tuple[str, int]]()
+    predict_tiles(Heard(), scene.read, scene.shape, scene.write, tile_px=16, halo_px=2, lanes=2)
+    assert {threads for _, threads in heard} == {torch.get_num_threads()}
+    assert len(heard) == 1
+
+
+def test_an_error_of_the_network_ends_the_run_in_any_lane() -> None:
+    class Failing(Blur):
+        def probability(self, channels: torch.Tensor) -> torch.Tensor:
+            raise MemoryError("too large")
+
+    before, scene = torch.get_num_threads(), Scene((100, 100))
+    with pytest.raises(MemoryError, match="too large"):
+        predict_tiles(Failing(), scene.read, scene.shape, scene.write, tile_px=16, halo_px=4, lanes=2)
+    assert len(scene.reads) < 20
+    assert torch.get_num_threads() == before
 
 
 def test_the_map_is_written_row_by_row_by_one_other_thread() -> None:

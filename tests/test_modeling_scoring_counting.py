@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from modeling.errors import DataError
-from modeling.scoring.counting import LandslideCounts, count_landslides
+from modeling.scoring.counting import LandslideCounts, MatchedCounts, count_landslides, matched_counts
 
 Mask = npt.NDArray[np.bool_]
 MASKS = arrays(bool, (12, 12))
@@ -68,6 +68,35 @@ def test_counts_add_up_and_are_symmetric_for_equal_maps(predicted: Mask, truth: 
     assert counts.right + counts.missed == own.right
     assert own.wrong == own.missed == 0
     assert counts.right + counts.wrong == count_landslides(predicted, predicted, everywhere).right
+
+
+def test_matched_landslides_have_the_sizes_of_both_maps() -> None:
+    """A small scar mapped large, a large one mapped as it is, one missed: 36, 100 and 9 pixels of 100 m²."""
+    large = (9, 19, 20, 30)
+    truth, predicted = drawn(SCAR, large, (2, 5, 36, 39)), drawn((1, 9, 1, 9), large)
+    counts = matched_counts(predicted, truth, np.ones_like(truth), edges_m2=(1_000.0, 5_000.0))
+    assert (counts.true, counts.found) == ((1, 1, 1), (0, 1, 1))
+    assert (counts.mapped, counts.right) == ((0, 0, 2), (0, 0, 2))
+    assert counts.whole() == count_landslides(predicted, truth, np.ones_like(truth)) == LandslideCounts(2, 0, 1)
+    assert (counts + counts).counts == (6, 4, 4, 4)
+    assert MatchedCounts.from_json(counts.to_json()) == counts
+    with pytest.raises(DataError, match="other size classes"):
+        counts + matched_counts(predicted, truth, np.ones_like(truth))
+    with pytest.raises(DataError, match="cannot be read"):
+        MatchedCounts.from_json({"edges_m2": [1.0]})
+    with pytest.raises(DataError, match="do not have the 4 size classes"):
+        MatchedCounts.from_json({**counts.to_json(), "edges_m2": [1.0, 2.0, 3.0]})
+
+
+@settings(max_examples=50, deadline=None)
+@given(predicted=MASKS, truth=MASKS)
+def test_as_many_landslides_are_found_as_mapped_ones_are_right(predicted: Mask, truth: Mask) -> None:
+    counts = matched_counts(predicted, truth, np.ones_like(truth), edges_m2=(300.0, 1_000.0))
+    true, found, mapped, right = counts.counts
+    assert found == right <= min(true, mapped)
+    assert all(
+        f <= t and r <= m for t, f, m, r in zip(*(counts.true, counts.found, counts.mapped, counts.right), strict=True)
+    )
 
 
 def test_stored_counts_are_checked() -> None:

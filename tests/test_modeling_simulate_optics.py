@@ -17,6 +17,8 @@ from modeling.simulate.noise import FloatArray, stream
 from modeling.simulate.optics import (
     SURFACES,
     Sun,
+    autumn_share,
+    cast_shadow,
     illumination,
     leaf_on,
     mixture,
@@ -176,19 +178,61 @@ def test_woods_lose_their_leaves_and_snow_covers_the_north_in_winter(scene: tupl
 
 def test_slopes_facing_the_sun_are_brighter() -> None:
     morning = Sun(45.0, 90.0)
-    facing, level, away = (illumination(plane(east, 0.0), morning, 0.1).mean() for east in (-0.5, 0.0, 0.5))
+    facing, level, away = (illumination(plane(east, 0.0), morning, 0.1, BANDS).mean() for east in (-0.5, 0.0, 0.5))
     assert facing > level > away
     assert level == pytest.approx(1)
     south = Sun(45.0, 180.0)
-    assert illumination(plane(0.0, 0.5), south, 0.1).mean() > 1 > illumination(plane(0.0, -0.5), south, 0.1).mean()
-    perpendicular = illumination(plane(-1.0, 0.0), morning, 0.0).mean()
-    diffuse = 0.14 * 0.5 * (1 + math.sqrt(0.5))
-    assert perpendicular == pytest.approx(0.86 * math.sqrt(2) + diffuse, rel=1e-4)
+    north_up, south_up = (illumination(plane(0.0, north), south, 0.1, BANDS).mean() for north in (0.5, -0.5))
+    assert north_up > 1 > south_up
+    perpendicular = illumination(plane(-1.0, 0.0), morning, 0.0, ("B12",)).mean()
+    assert perpendicular == pytest.approx(0.97 * math.sqrt(2) + 0.03 * 0.5 * (1 + math.sqrt(0.5)), rel=1e-3)
 
 
 def test_a_slope_turned_from_the_sun_keeps_the_light_of_the_sky() -> None:
-    light = illumination(plane(3.0, 0.0), Sun(60.0, 90.0), 0.1)
-    assert 0 < light.max() < 0.2
+    light = illumination(plane(3.0, 0.0), Sun(60.0, 90.0), 0.1, BANDS)
+    assert 0 < light.min() < light.max() < 0.3
+    blue, far = BANDS.index("B2"), BANDS.index("B12")
+    assert light[blue].mean() > 3 * light[far].mean()  # the sky is blue
+
+
+def test_cloud_shade_leaves_the_light_of_the_sky() -> None:
+    ground, sun = plane(0.0, 0.0), Sun(45.0, 150.0)
+    lit = illumination(ground, sun, 0.1, ("B2", "B8"))
+    shaded = illumination(ground, sun, 0.1, ("B2", "B8"), shade=np.ones((3, 3), np.float32))
+    assert lit.mean() == pytest.approx(1)
+    assert 0.1 < shaded[1].mean() < shaded[0].mean() < 0.4
+
+
+@pytest.mark.parametrize(("azimuth", "behind"), [(90.0, (0, -1)), (180.0, (-1, 0)), (270.0, (0, 1)), (0.0, (1, 0))])
+def test_a_ridge_throws_a_shadow_as_long_as_the_sun_is_low(azimuth: float, behind: tuple[int, int]) -> None:
+    height, zenith = 100.0, 60.0
+    ground = np.zeros((81, 81), np.float32)
+    ground[40, 40] = height
+    shadow = cast_shadow(ground, Sun(zenith, azimuth), 10.0) > 0.5
+    length = int(height * math.tan(math.radians(zenith)) / 10)
+    along = [bool(shadow[40 + k * behind[0], 40 + k * behind[1]]) for k in range(1, length + 5)]
+    assert all(along[: length - 1])
+    assert not any(along[length + 1 :])
+    assert shadow.sum() == sum(along)
+    assert not cast_shadow(ground, Sun(0.0, azimuth), 10.0).any()
+
+
+def test_haze_takes_contrast_and_leaves_the_mean() -> None:
+    ground = np.zeros((1, 60, 60), np.float32)
+    ground[:, ::2] = 0.3
+    flat = np.ones((60, 60), np.float32)
+    plain, near = (to_sensor(ground, flat, HIGH_SUN, 0.4, ("B4",), around_px=size) for size in (0, 20))
+    assert near.std() < 0.9 * plain.std()
+    assert near.mean() == pytest.approx(plain.mean(), rel=0.01)
+
+
+def test_leaves_turn_before_they_fall() -> None:
+    september, october, november = (dt.datetime(2019, month, 20, tzinfo=dt.UTC) for month in (9, 10, 11))
+    turned = [autumn_share(time, 43, 1.0) for time in (JULY, september, october, november)]
+    assert turned[0] < 0.01 < turned[1] < 0.5 < turned[2] < turned[3]
+    assert float(leaf_on(october, 43, 1.0)) > 0.3  # coloured leaves hang
+    assert autumn_share(october, 43, 0.0) == 0
+    assert autumn_share(dt.datetime(2019, 4, 20, tzinfo=dt.UTC), -43, 1.0) > 0.5
 
 
 def test_air_brightens_dark_ground_most_in_the_blue() -> None:

@@ -39,7 +39,7 @@ def test_slopes_end_near_the_hillslope_angle(ground: tuple[str, Terrain]) -> Non
     name, terrain = ground
     angle = domain(name).hillslope
     assert angle - 4 < np.percentile(terrain.slope_deg, 95) < angle + 6
-    assert np.percentile(terrain.slope_deg, 99.5) < angle + 9
+    assert np.percentile(terrain.slope_deg, 99.5) < angle + 11  # gullies are steeper
     assert (terrain.slope_deg > angle - 12).mean() > 0.3
 
 

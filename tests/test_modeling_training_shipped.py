@@ -12,11 +12,12 @@ import torch
 
 from modeling import bands
 from modeling.data.dataset import STORED_LAYERS, store_region
+from modeling.data.patch_simulate import RegionPlan
 from modeling.domains.sample_file import load_fingerprint, sample_path
 from modeling.model import load_model
 from modeling.scoring.baseline import load_baseline
 from modeling.training.shipped import RUNS, SHIPPED, main, make, steps_within
-from modeling.training.shipped_regions import HELD_OUT_DOMAIN, RegionPlan, Split, regions_of, shipped_split
+from modeling.training.shipped_regions import HELD_OUT_DOMAIN, Split, regions_of, shipped_split
 
 SMALL = Split((RegionPlan("iburi", 1), RegionPlan("palu", 2)), (RegionPlan("iburi", 3),), (RegionPlan("luding", 4),))
 
@@ -34,7 +35,14 @@ def work(tmp_path: Path) -> Path:
         layers["red_post"][truth] += np.float32(0.15)
         layers["slope"] = np.where(truth, 35, 10).astype(np.float32)
         layers["hillshade"] = np.full(truth.shape, 180, dtype=np.float32)
-        store_region(tmp_path / "regions", plan.domain, plan.seed, layers=layers, truth=truth, valid=~(truth & False))
+        store_region(
+            tmp_path / "regions" / plan.folder,
+            plan.domain,
+            plan.seed,
+            layers=layers,
+            truth=truth,
+            valid=~(truth & False),
+        )
     return tmp_path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -242,6 +243,9 @@ def test_a_run_can_start_from_a_model_of_other_channels(tmp_path: Path) -> None:
     assert torch.equal(state[first][:, 1], network.state_dict()[first][:, 1])
     with pytest.raises(DataError, match="head"):
         adapted_state(networks.create("tiny", in_channels=3, classes=1), BANDS.channels, start)
+    stored = load_model(save_model(start, tmp_path / "weights"))
+    with pytest.raises(DataError, match=rf"cannot start from .*{re.escape(str(stored.file))}.*head"):
+        adapted_state(networks.create("tiny", in_channels=3, classes=1), BANDS.channels, stored)
     found = run(recipe(steps=2, input_scale=2), tmp_path / "next", start=start)
     assert found.model.input_scale == 2
     with pytest.raises(WeightsError, match="recipe"):
@@ -250,11 +254,13 @@ def test_a_run_can_start_from_a_model_of_other_channels(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     run(recipe(steps=2), tmp_path)
-    with pytest.raises(WeightsError, match=r"other settings \(seed\)"):
+    with pytest.raises(WeightsError, match=r"other settings \(seed was 0, is 1\)"):
         run(recipe(steps=2), tmp_path, seed=1)
     with pytest.raises(WeightsError, match="bands"):
         other = BandSet("others", ("a", "b", "c"), "")
         fit(recipe(steps=2), ToySampler(), ToyBlocks(), NORMALISATION, other, tmp_path, device="cpu")
+    with pytest.raises(WeightsError, match=r"other settings \(data sha256 was None, is ab\)"):
+        run(recipe(steps=2), tmp_path, data={"sha256": "ab"})
     checkpoint = tmp_path / CHECKPOINT
     whole = checkpoint.read_bytes()
     for damaged in (whole[:1000], whole[:-1000], b"", b"\x80\x04pickle"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from fakes.training import recipe, register_tiny
 from modeling import bands
 from modeling.data.patches import PatchSet, open_patches
 from modeling.domains.sample_file import load_fingerprint, sample_path
-from modeling.errors import BandSetError, DataError
+from modeling.errors import BandSetError, DataError, WeightsError
 from modeling.model import load_model
 from modeling.scoring.evaluate import evaluate
 from modeling.training.card import card_text
@@ -69,6 +70,8 @@ def test_a_model_is_trained_scored_and_described(data: PatchSet, tmp_path: Path)
     assert card["scores"]["test"]["model"]["pixels"]["f1"] == pytest.approx(test.scores()["f1"])
     text = weights.with_suffix(".md").read_text(encoding="utf-8")
     assert text == card_text(model)
+    for score in ("precision", "recall", "f1", "iou", "miou", "mcc", "pa", "cpa", "oa"):
+        assert f"pixel {score} |" in text
     for told in ("Trained on simulated data only", data.sha256, "CC0-1.0", model.weights_hash, "a command", "6 epochs"):
         assert told in text
     sample = load_fingerprint(sample_path(weights), card["sample"]["sha256"])
@@ -94,6 +97,19 @@ def test_an_interrupted_run_goes_on_in_the_same_folder(data: PatchSet, tmp_path:
     state = whole.model.network.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in resumed.model.network.state_dict().items())
     assert resumed.model.card["scores"] == whole.model.card["scores"]
+
+
+def test_a_run_does_not_go_on_with_data_made_anew_at_the_same_path(data: PatchSet, tmp_path: Path) -> None:
+    train_on(data, RECIPE, tmp_path / "out")
+    weights = (tmp_path / "out" / "toy_squares.safetensors").read_bytes()
+    shutil.rmtree(data.path)
+    other = open_patches(write_toy_set(data.path, counts=(6, 3, 1)))
+    assert other.sha256 != data.sha256
+    with pytest.raises(WeightsError, match=f"data sha256 was {data.sha256}, is {other.sha256}"):
+        train_on(other, RECIPE, tmp_path / "out")
+    assert (tmp_path / "out" / "toy_squares.safetensors").read_bytes() == weights
+    with pytest.raises(WeightsError, match="data patches was 12, is 4"):
+        train_on(data, RECIPE, tmp_path / "out", limit=4)
 
 
 def test_some_domains_some_patches_and_some_channels(data: PatchSet, tmp_path: Path) -> None:

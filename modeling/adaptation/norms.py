@@ -31,6 +31,8 @@ from modeling.forward import prepared
 from modeling.model import LandslideModel
 
 Norm = nn.modules.batchnorm._BatchNorm
+SOURCE_PATCHES = 16.0
+"""Patches that a network's own statistics count as where a single scene is the target."""
 Moments = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """Name of a batch norm -> mean and variance of what it is given, float32 (channel,) each."""
 

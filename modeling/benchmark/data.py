@@ -27,10 +27,10 @@ PARTS = ("training", "validation", "test")
 TERRAIN = frozenset(
     {
         "slope", "hillshade", "elevation", "dem", "aspect", "aspect_north", "aspect_east", "curvature", "plan_curvature",
-        "profile_curvature", "relief", "twi", "tpi", "tri",
+        "profile_curvature", "relief", "twi", "tpi", "tri", "b13", "b14",
     }
 )  # fmt: skip
-"""Channels that are of the ground's shape and not of light."""
+"""Channels that are of the ground's shape and not of light; B13 and B14 are those of Landslide4Sense."""
 
 
 class Source(Protocol):

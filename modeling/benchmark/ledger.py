@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from modeling.errors import DataError
 from modeling.json_file import read_json, write_json
@@ -23,7 +24,7 @@ _LOCK = "lock"
 
 
 class Ledger:
-    """The runs of one plan; keys are file names without their ending."""
+    """The runs of one plan, by keys that are quoted in the names of files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -62,7 +63,7 @@ class Ledger:
     def finished(self) -> dict[str, dict[str, Any]]:
         """Key -> what was recorded, in order of the keys."""
         found = sorted((self.folder / RUNS).glob("*.json"))
-        return {path.stem: read_json(path) for path in found}
+        return {unquote(path.stem): read_json(path) for path in found}
 
     def read(self, key: str) -> dict[str, Any]:
         """What was recorded of one run; raises `DataError` when nothing was."""
@@ -77,13 +78,18 @@ class Ledger:
 
     def workspace(self, key: str) -> Path:
         """Where a run keeps its checkpoint while it is under way."""
-        return self.folder / "work" / _safe(key)
+        return self.folder / "work" / file_stem(key)
 
     def _path(self, key: str) -> Path:
-        return self.folder / RUNS / f"{_safe(key)}.json"
+        return self.folder / RUNS / f"{file_stem(key)}.json"
 
 
-def _safe(key: str) -> str:
+_KEPT = "@+,="
+"""Of a key, beside letters, digits and `_.-~`, in the name of its file; all else (a colon) is quoted."""
+
+
+def file_stem(key: str) -> str:
+    """What a key is called in a folder; raises `DataError` for one that would leave it."""
     if not key or "/" in key or key.startswith("."):
         raise DataError(f"{key!r} cannot name a run")
-    return key.replace(":", "_")
+    return quote(key, safe=_KEPT)

@@ -49,9 +49,10 @@ def csv_text(results: Results) -> str:
     out = io.StringIO()
     names = [*SCORES, "object_f1"]
     columns = [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
+    taken = ["train_seconds", "train_cpu_seconds"]
     costs = ["parameters", "macs", "patches_per_s", "km2_per_s"]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["entry", "trained_on", "tested_on", "seeds", "train_seconds", *costs, "ece", *columns])
+    writer.writerow(["entry", "trained_on", "tested_on", "seeds", *taken, *costs, "ece", *columns])
     for row in results.rows:
         cost = results.costs.get(row.entry, {})
         speed = cost.get("speed", {})
@@ -59,6 +60,7 @@ def csv_text(results: Results) -> str:
         writer.writerow(
             [
                 row.entry, row.trained_on, row.tested_on, len(row.seeds), f"{train_seconds(results, row):.1f}",
+                "" if (spent := train_cpu_seconds(results, row)) is None else f"{spent:.1f}",
                 cost.get("parameters", ""), cost.get("macs", ""),
                 *(f"{speed[name]:.4g}" if name in speed else "" for name in costs[2:]),
                 f"{row.ece:.5f}",
@@ -108,6 +110,13 @@ def train_seconds(results: Results, row: Row) -> float:
     """Mean time of training of a row's runs."""
     taken = [float(run.about["train_seconds"]) for run in results.of(row.entry, row.trained_on)]
     return sum(taken) / len(taken)
+
+
+def train_cpu_seconds(results: Results, row: Row) -> float | None:
+    """Mean processor time of a row's runs that were not interrupted, which do not know what they took before."""
+    runs = [run.about for run in results.of(row.entry, row.trained_on)]
+    taken = [float(about["cpu_seconds"]) for about in runs if about["wall_seconds"] >= about["train_seconds"]]
+    return sum(taken) / len(taken) if taken else None
 
 
 def headline_rows(results: Results) -> list[Row]:
@@ -186,8 +195,9 @@ def _scores(results: Results) -> str:
     note = (
         f"Trained on {results.headline}, tested on all test ground; per cent. Counts are accumulated over the whole test "
         "set. Intervals draw ground and seeds again. `@2`: the network sees its input enlarged twice; `:optical`: without "
-        "terrain. A landslide counts as found when half of it is mapped. A learning rate with an asterisk lies at an end of "
-        "the candidates: beyond it might be a better one."
+        "terrain. OA is the PA, and CPA the precision: the figures of the papers that use them leave no other reading. A "
+        "landslide counts as found when half of it is mapped. A learning rate with an asterisk lies at an end of the "
+        "candidates: beyond it might be a better one."
     )
     return f"{note}\n\n{markdown_table(head, rows)}"
 
@@ -210,7 +220,9 @@ def _costs(results: Results) -> str:
             [
                 f"`{row.entry}`", str(len(cost["channels"])), f"{cost['parameters']:,}", f"{cost['macs'] / 1e9:.3f}",
                 f"{results.plan.steps[row.entry]:,}",
-                f"{train_seconds(results, row) / 60:.1f}", f"{speed['patches_per_s']:.1f}", f"{speed['km2_per_s']:.2f}",
+                f"{train_seconds(results, row) / 60:.1f}",
+                "–" if (spent := train_cpu_seconds(results, row)) is None else f"{spent / 60:.1f}",
+                f"{speed['patches_per_s']:.1f}", f"{speed['km2_per_s']:.2f}",
             ]
         )  # fmt: skip
     if not rows:
@@ -219,11 +231,13 @@ def _costs(results: Results) -> str:
     speed = first["speed"]
     note = (
         f"Multiply-accumulates by the convention of `modeling.scoring.complexity` for one patch of {speed['patch_px']} "
-        f"pixels, the enlargement counted in. Training time is the mean of the runs as they ran, validation included. "
+        f"pixels, the enlargement counted in. Training time is the mean of the runs as they ran, validation included: that "
+        "of the clock, which other work on the machine lengthens, and that of the processor, which it hardly does. "
         f"Speeds are of the plain forward pass in {speed['precision']} without reading or stitching: patches "
         f"{speed['batch']} at a time; ground in tiles of {speed['tile_px']} pixels of {speed['pixel_m2']:g} m²."
     )
-    head = ["network", "channels", "parameters", "G MAC a patch", "steps", "training, minutes", "patches/s", "km²/s"]
+    head = ["network", "channels", "parameters", "G MAC a patch", "steps", "training, minutes", "processor minutes"]
+    head += ["patches/s", "km²/s"]
     return f"{note}\n\n{markdown_table(head, rows)}"
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from modeling.data.augment_scene import optical
 from modeling.data.batches import IGNORE, ByteArray, FloatArray
@@ -31,20 +30,35 @@ def rescale(
     # Pixel i of the result has its centre at (i + 0.5) / factor + start of the patch, in pixels from its corner.
     offset = room * rng.random(2) + 0.5 / factor - 0.5
 
-    centres = [np.arange(length) / factor + start for length, start in zip(truth.shape, offset, strict=True)]
+    rows, columns = (np.arange(length) / factor + start for length, start in zip(truth.shape, offset, strict=True))
     # A centre may lie up to half a pixel beyond the outermost centres and still be inside the patch.
-    rows, columns = ((at < -0.5) | (at > length - 0.5) for at, length in zip(centres, truth.shape, strict=True))
-    outside = rows[:, None] | columns
+    beyond = [(at < -0.5) | (at > length - 0.5) for at, length in zip((rows, columns), truth.shape, strict=True)]
+    outside = beyond[0][:, None] | beyond[1]
 
-    def moved(array: npt.NDArray[np.generic], order: int, beyond: float) -> npt.NDArray[np.generic]:
-        out: npt.NDArray[np.generic] = ndimage.affine_transform(
-            array, [1 / factor, 1 / factor], offset, order=order, mode="nearest", prefilter=False
-        )
-        out[outside] = beyond
-        return out
+    stack = np.stack([layer.astype(np.float32, copy=False) for layer in layers.values()])
+    # Along rows twice: neighbours in memory are gathered several times as fast as those a row apart.
+    moved = _between(_between(stack, rows).transpose(0, 2, 1), columns).transpose(0, 2, 1)
+    nearest = [np.clip(np.rint(at), 0, len(at) - 1).astype(np.intp) for at in (rows, columns)]
+    turned = truth[np.ix_(*nearest)]
+    turned[outside] = IGNORE
+    out = {}
+    for name, layer in zip(layers, moved, strict=True):
+        out[name] = np.ascontiguousarray(layer)
+        out[name][outside] = np.nan
+    return out, turned
 
-    out = {name: moved(layer, 1, np.nan).astype(np.float32, copy=False) for name, layer in layers.items()}
-    return out, moved(truth, 0, IGNORE).astype(np.uint8, copy=False)
+
+def _between(stack: FloatArray, at: npt.NDArray[np.float64]) -> FloatArray:
+    """Rows of (layer, y, x) at fractional positions, linearly between their neighbours; beyond the ends, the ends."""
+    inside = np.clip(at, 0, len(at) - 1)
+    lower = np.minimum(inside.astype(np.intp), max(len(at) - 2, 0))
+    share = (inside - lower).astype(np.float32)[:, None]
+    found = stack[:, np.minimum(lower + 1, len(at) - 1)]
+    below = stack[:, lower]
+    found -= below
+    found *= share
+    found += below
+    return found
 
 
 def recolour(

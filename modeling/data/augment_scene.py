@@ -23,8 +23,12 @@ VISIBLE = ("blue", "green", "red", "nir")
 # aerosol more slowly; these lie between the two.
 _HAZE = {"blue": 1.0, "green": 0.7, "red": 0.5, "nir": 0.25}
 _OPTICAL = re.compile(
-    r"(?P<colour>blue|green|red|nir|swir1|swir2|b\d+)(?P<dn>_dn)?(_(?P<phase>pre|post))?", re.IGNORECASE
+    r"(?P<colour>blue|green|red|nir|swir1|swir2|b\d+)(?P<dn>(_planet)?_dn)?(_(?P<phase>pre|post))?", re.IGNORECASE
 )
+_SENTINEL2 = {"b2": "blue", "b3": "green", "b4": "red", "b8": "nir", "b11": "swir1", "b12": "swir2"}
+"""What a number alone (`B4`) says: it is that of Sentinel-2, as in Landslide4Sense. A picture's (`b4_dn`) says nothing."""
+_SENTINEL2_BANDS = 12
+"""Landslide4Sense numbers slope and elevation on from there."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Optical:
     """What the name of an optical layer says."""
 
     colour: str
-    """Such as `red`, or `b4` where a data set has no other name."""
+    """Such as `red`, or `b4` where nobody knows what the band of that number shows."""
     phase: str
     """`pre` or `post`; a data set of one date has only `post`."""
     reflectance: bool
@@ -69,12 +73,16 @@ class Optical:
 
 @lru_cache(maxsize=256)
 def optical(name: str) -> Optical | None:
-    """Take a layer's name apart (`red_pre`, `red_dn_post`, `B4`); None where it is no image."""
+    """Take a layer's name apart (`red_pre`, `red_dn_post`, `red_planet_dn`, `B4`); None where it is no image."""
     match = _OPTICAL.fullmatch(name)
     if match is None:
         return None
-    colour = match["colour"].lower()
-    return Optical(colour, match["phase"] or "post", reflectance=not match["dn"] and not colour[1:].isdigit())
+    colour, phase = match["colour"].lower(), match["phase"] or "post"
+    if match["dn"] or not colour[1:].isdigit():
+        return Optical(colour, phase, reflectance=not match["dn"])
+    if int(colour[1:]) > _SENTINEL2_BANDS:
+        return None
+    return Optical(_SENTINEL2.get(colour, colour), phase, reflectance=False)
 
 
 def change_scene(

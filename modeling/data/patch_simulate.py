@@ -53,6 +53,11 @@ class RegionPlan:
         """Its folder in the cache, above that of the region."""
         return f"{self.size_px}{'' if self.varied else '-as-is'}"
 
+    @property
+    def name(self) -> str:
+        """Its own folder's name, and that of the stored region."""
+        return f"{self.domain}-{self.seed}"
+
 
 def simulate_patches(
     path: Path,
@@ -108,7 +113,7 @@ def simulate_patches(
 def region_of(cache: Path, plan: RegionPlan) -> Path:
     """Simulate one region into the cache and return its folder; one that is there already is kept."""
     home = cache / plan.folder
-    folder = home / f"{plan.domain}-{plan.seed}"
+    folder = home / plan.name
     if (folder / "region.json").is_file():
         return folder
     rng = np.random.default_rng(plan.seed)

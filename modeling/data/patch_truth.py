@@ -100,8 +100,9 @@ def read_inventory(
 ) -> Inventory:
     """Read polygons of any vector format, of several files and coordinate systems, into the first one's.
 
-    Raises `DataError` when a file is missing, unreadable, too large, without coordinate system, or holds anything but
-    polygons, or when there is no landslide.
+    A layer of a file that has several is named after a colon: `inventory.gpkg:landslides`. Raises `DataError` when a file is
+    missing, unreadable, too large, without coordinate system, has several layers of which none is named, or holds anything
+    but polygons, or when there is no landslide.
     """
     if not landslides:
         raise DataError("an inventory needs at least one file with polygons of landslides")
@@ -144,28 +145,48 @@ def _polygons(path: Path) -> tuple[Geometries, str]:
     return geometries, pyproj.CRS(frame.crs).to_string()
 
 
-def _frame(path: Path) -> geopandas.GeoDataFrame:
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file")
+def _frame(named: Path) -> geopandas.GeoDataFrame:
+    path, layer = _file_and_layer(named)
     if path.is_file() and (size := path.stat().st_size) > MAX_BYTES:
         raise DataError(f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} that are read: cut it")
     try:
         if path.is_file() and _starts(path) == b"PAR1":
+            if layer is not None:
+                raise DataError(f"{path} is a Parquet file, which has no layers: leave out :{layer}")
             return geopandas.read_parquet(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on names and rings
-            layers = [str(name) for name, kind in pyogrio.list_layers(path.resolve()) if kind is not None]
-            if len(layers) > 1:
-                raise DataError(f"{path} has {len(layers)} layers ({', '.join(layers)[:150]}): give a file with one")
-            frame = pyogrio.read_dataframe(path.resolve(), columns=[], max_features=MAX_FEATURES + 1)
+            chosen = _layer(path, layer)
+            frame = pyogrio.read_dataframe(path.resolve(), layer=chosen, columns=[], max_features=MAX_FEATURES + 1)
     except (
         pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FieldError, pyarrow.ArrowException,
         shapely.errors.ShapelyError, ValueError, OSError,
     ) as error:  # fmt: skip
         raise DataError(f"{path} is no file of polygons that can be read: {str(error)[:150]}") from error
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise DataError(f"{path} is a table without geometry: give a file with polygons")
+        raise DataError(f"{named} is a table without geometry: give a file with polygons")
     return frame
+
+
+def _file_and_layer(named: Path) -> tuple[Path, str | None]:
+    """A file, and the layer that is named after it; a file whose own name has a colon is taken as it is."""
+    if named.exists():
+        return named, None
+    file, colon, layer = str(named).rpartition(":")
+    if colon and layer and Path(file).exists():
+        return Path(file), layer
+    raise DataError(f"{named}: there is no such file")
+
+
+def _layer(path: Path, wanted: str | None) -> str | None:
+    """The layer to read; None for the only one, whatever it is called."""
+    layers = [str(name) for name, kind in pyogrio.list_layers(path.resolve()) if kind is not None]
+    there = ", ".join(layers)[:300] or "none with geometry"
+    if wanted is not None and wanted not in layers:
+        raise DataError(f"{path} has no layer {wanted!r}: it has {there}")
+    if wanted is None and len(layers) > 1:
+        raise DataError(f"{path} has {len(layers)} layers ({there}): name one, such as {path}:{layers[0]}")
+    return wanted
 
 
 def _starts(path: Path) -> bytes:

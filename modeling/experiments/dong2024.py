@@ -23,9 +23,9 @@ from modeling.bands import band_set
 from modeling.benchmark.plan import VALIDATIONS, Entry
 from modeling.errors import DataError
 from modeling.experiments.engine import Experiment, Finished, Run
-from modeling.experiments.findings import Cell, Chart, Findings, Share, Statement, Table
+from modeling.experiments.findings import Cell, Findings, Share, Statement, Table
 from modeling.experiments.mixes import Mix, Part, whole
-from modeling.experiments.scores import Result, difference, score
+from modeling.experiments.scores import Arms, Result, chart_of_arms, difference, score
 from modeling.experiments.setting import Setting
 from modeling.experiments.work import Train, training_effort
 from modeling.scoring.complexity import Complexity, complexity
@@ -50,9 +50,6 @@ ARMS: Mapping[str, str] = {
     "all": "all labelled ground of the target, from random weights",
 }
 """Name -> what is trained on what."""
-
-_Arms = Mapping[tuple[str, str, str], Sequence[Result]]
-"""(network, target, arm) -> its runs, one a seed."""
 
 
 def plan(setting: Setting) -> Sequence[Run]:
@@ -154,7 +151,7 @@ def reduce(setting: Setting, found: Finished) -> Findings:
     tables += [_networks_table(setting, arms, target) for target in targets]
     statements = [each for target in targets for each in _transfers(setting, arms, target)]
     statements += list(_orderings(setting, arms))
-    charts = tuple(_chart(setting, arms, target) for target in targets)
+    charts = tuple(chart_of_arms(f"to {target}", setting.networks, arms, target, tuple(ARMS)) for target in targets)
     return Findings((*tables, _costs(setting)), tuple(statements), charts, _notes(setting))
 
 
@@ -179,7 +176,7 @@ def _notes(setting: Setting) -> tuple[str, ...]:
     )
 
 
-def _arms_table(setting: Setting, arms: _Arms, target: str) -> Table:
+def _arms_table(setting: Setting, arms: Arms, target: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network in setting.networks:
         for arm, text in ARMS.items():
@@ -192,7 +189,7 @@ def _arms_table(setting: Setting, arms: _Arms, target: str) -> Table:
     )
 
 
-def _networks_table(setting: Setting, arms: _Arms, target: str) -> Table:
+def _networks_table(setting: Setting, arms: Arms, target: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network in (*setting.networks, *(name for name in _table_networks() if name not in setting.networks)):
         runs, theirs = arms.get((network, target, _last(arms, network, target))), printed(PAPER, target, network)
@@ -234,7 +231,7 @@ def _cost(name: str, side_px: int) -> Complexity:
     return complexity(network, (3, side_px, side_px))
 
 
-def _transfers(setting: Setting, arms: _Arms, target: str) -> Iterator[Statement]:
+def _transfers(setting: Setting, arms: Arms, target: str) -> Iterator[Statement]:
     comparisons = (
         ("the transfer beats training on the few patches alone", "", "few"),
         ("the transfer beats the source model as it is", "", "source"),
@@ -255,7 +252,7 @@ def _transfers(setting: Setting, arms: _Arms, target: str) -> Iterator[Statement
             yield Statement(says, difference(first, second, "f1", target), how)
 
 
-def _orderings(setting: Setting, arms: _Arms) -> Iterator[Statement]:
+def _orderings(setting: Setting, arms: Arms) -> Iterator[Statement]:
     """Which network is better after the transfer, by every printed metric; those that did not take part in one line."""
     absent: Counter[str] = Counter()
     for claim in claims():
@@ -279,23 +276,13 @@ def _orderings(setting: Setting, arms: _Arms) -> Iterator[Statement]:
         yield Statement(f"{where}: {count} orderings of two networks by a metric", None, how)
 
 
-def _last(arms: _Arms, network: str, target: str) -> str:
+def _last(arms: Arms, network: str, target: str) -> str:
     """The arm that stands for the transfer: with the stages in between, where there are any."""
     return "progressive" if (network, target, "progressive") in arms else "direct"
 
 
 def _table_networks() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for table in COSTS if table.paper == PAPER for name in table.rows))
-
-
-def _chart(setting: Setting, arms: _Arms, target: str) -> Chart:
-    series = {
-        network: tuple(
-            score(runs, "f1", target) if (runs := arms.get((network, target, arm))) else None for arm in ARMS
-        )
-        for network in setting.networks
-    }
-    return Chart(f"to {target}", tuple(ARMS), series)
 
 
 EXPERIMENT = Experiment(

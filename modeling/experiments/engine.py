@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modeling.benchmark.data import Source
-from modeling.benchmark.ledger import Ledger
+from modeling.benchmark.ledger import Ledger, file_stem
 from modeling.benchmark.pool import Status, Task, Told, run_all
 from modeling.errors import DataError, ModelingError
 from modeling.experiments.findings import Findings
@@ -160,7 +160,7 @@ def execute(experiment: Experiment, setting: Setting, ledger: Ledger, told: Told
     agree(experiment, setting, ledger)
     there = ledger.finished()
     for run in runs:
-        _same_work(run, there.get(_stem(run.key)), ledger)
+        _same_work(run, there.get(run.key), ledger)
     needed = {need for run in runs for need in run.needs}
     waiting = [run for run in runs if not _is_done(run, ledger, needed)]
     tasks = [
@@ -183,14 +183,14 @@ def agree(experiment: Experiment, setting: Setting, ledger: Ledger) -> None:
 def finished(experiment: Experiment, setting: Setting, ledger: Ledger) -> Finished:
     """What the runs of the plan found, as far as they are done and did not fail."""
     there = ledger.finished()
-    found = {run.key: there.get(_stem(run.key)) for run in experiment.plan(setting)}
+    found = {run.key: there.get(run.key) for run in experiment.plan(setting)}
     return {key: each for key, each in found.items() if each is not None and "failed" not in each}
 
 
 def failed(experiment: Experiment, setting: Setting, ledger: Ledger) -> Mapping[str, str]:
     """Key -> reason of the runs of the plan that failed."""
     there = ledger.finished()
-    found = {run.key: there.get(_stem(run.key)) for run in experiment.plan(setting)}
+    found = {run.key: there.get(run.key) for run in experiment.plan(setting)}
     return {key: str(each["failed"]) for key, each in found.items() if each is not None and "failed" in each}
 
 
@@ -199,7 +199,7 @@ def checked(runs: Sequence[Run]) -> Sequence[Run]:
     keys = [run.key for run in runs]
     if not runs:
         raise DataError("with these settings there is nothing to run: give more domains, networks or seeds")
-    if len({_stem(key) for key in keys}) < len(keys):
+    if len(set(keys)) < len(keys):
         raise DataError(f"two runs have the key {next(key for key in keys if keys.count(key) > 1)!r}")
     for run in runs:
         if unknown := [need for need in run.needs if need not in keys]:
@@ -252,8 +252,4 @@ def described(work: Work) -> dict[str, Any]:
 
 
 def _kept(ledger: Ledger, key: str) -> Path:
-    return ledger.folder / _KEPT / _stem(key)
-
-
-def _stem(key: str) -> str:
-    return key.replace(":", "_")
+    return ledger.folder / _KEPT / file_stem(key)

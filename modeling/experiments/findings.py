@@ -121,3 +121,9 @@ class Findings:
     """Plain values that the JSON report has at its top level, under names of their own."""
     left_out: tuple[str, ...] = ()
     """Keys of what runs found that are too much for the JSON report; the folder of the runs keeps them."""
+    ours: bool = False
+    """The statements are what was asked of this project, and no paper's."""
+    recipe: str = "each by its own recipe: loss, optimiser, schedule, scaling, augmentation, choice of the checkpoint"
+    """How networks were trained, in half a sentence."""
+    tested: str = "test ground was only scored"
+    """What test ground was used for, likewise."""

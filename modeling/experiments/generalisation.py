@@ -8,6 +8,7 @@ neither that region nor the one they were judged on (`covering`): no label of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,19 +16,25 @@ from modeling.errors import DataError
 from modeling.experiments.covering import held_out_sets
 from modeling.experiments.engine import Effort, Experiment, Run
 from modeling.experiments.generalisation_tables import reduce
-from modeling.experiments.generalisation_works import FewLabels, Judge, Sample, SelfTrained, judged, key
+from modeling.experiments.generalisation_works import (
+    ADAPTED_SHARE,
+    FewLabels,
+    Judge,
+    Sample,
+    SelfTrained,
+    judged,
+    key,
+)
 from modeling.experiments.mixes import VALIDATION, Mix, Part
 from modeling.experiments.setting import Setting
-from modeling.experiments.work import Train, training_effort
+from modeling.experiments.work import Train
 from modeling.recipes import Optimiser, Recipe, Schedule
 from modeling.simulate.domains import DOMAINS
 
 FEW = 20
 """Labelled patches of the third arm, those that it is validated on included."""
-MULTI_STEPS = 2
-"""A model of several domains trains so many times as long as one of a single domain: it has more to learn from."""
-ADAPTED_SHARE = 0.25
-"""Self-training takes this share of the steps of a full run, fine-tuning with few labels twice as many."""
+VALIDATIONS = 4
+"""So often a training run is validated: with several domains that is a third of its time."""
 _WATCHED = 35
 """Training patches of each domain in the small mix whose validation patches watch over self-training."""
 _PASSES = 24
@@ -41,7 +48,7 @@ def plan(setting: Setting) -> Sequence[Run]:
     sets = held_out_sets(setting.domains)
     runs = [Run(_sample(domain), Sample(_single(setting, domain), setting.patch_px)) for domain in setting.domains]
     for seed in setting.seeds:
-        runs += [_trained(setting, key(domain, seed), (domain,), seed, 1) for domain in setting.domains]
+        runs += [_trained(setting, key(domain, seed), (domain,), seed) for domain in setting.domains]
         if seed == setting.seeds[0]:
             runs += list(_inner(setting, sets, seed))
         for domain in setting.domains:
@@ -54,7 +61,7 @@ def _inner(setting: Setting, sets: Sequence[tuple[str, ...]], seed: int) -> Iter
     for held_out in sets:
         known = tuple(name for name in setting.domains if name not in held_out)
         main = f"multi--without-{'+'.join(held_out)}--seed{seed}"
-        yield _trained(setting, main, known, seed, MULTI_STEPS if len(known) > 1 else 1)
+        yield _trained(setting, main, known, seed)
         for target in held_out:
             adapted = f"self--{target}--without-{'+'.join(held_out)}--seed{seed}"
             yield _self_trained(setting, adapted, main, known, target, seed)
@@ -69,7 +76,7 @@ def _outer(setting: Setting, target: str, seed: int) -> Iterator[Run]:
         f"self--{target}--seed{seed}",
         f"few--{target}--seed{seed}",
     )
-    yield _trained(setting, main, known, seed, MULTI_STEPS if len(known) > 1 else 1)
+    yield _trained(setting, main, known, seed)
     yield _self_trained(setting, adapted, main, known, target, seed)
     steps = max(1, round(2 * ADAPTED_SHARE * setting.steps))
     training = max(1, round(FEW / (1 + VALIDATION)))
@@ -81,12 +88,11 @@ def _outer(setting: Setting, target: str, seed: int) -> Iterator[Run]:
     yield _judgement(setting, target, (target,), known, main, adapted, seed, own=key(target, seed), few=few)
 
 
-def _trained(setting: Setting, name: str, domains: tuple[str, ...], seed: int, times: int) -> Run:
-    steps = max(1, times * setting.steps)
+def _trained(setting: Setting, name: str, domains: tuple[str, ...], seed: int) -> Run:
+    """Models of one domain and of several train alike; each step is as large."""
     mix = _several(setting, domains)
-    network = setting.networks[0]
-    effort = training_effort(network, steps, mix, setting.source, (), setting.patch_px)
-    return Run(name, Train(recipe_of(setting, steps), mix, seed, (), keep=True), effort=effort)
+    effort = _effort(setting, setting.steps, (VALIDATIONS + 1) * VALIDATION * mix.patches)
+    return Run(name, Train(recipe_of(setting, setting.steps), mix, seed, (), keep=True), effort=effort)
 
 
 def _self_trained(setting: Setting, name: str, main: str, known: tuple[str, ...], target: str, seed: int) -> Run:
@@ -109,7 +115,7 @@ def _judgement(
 
 
 def recipe_of(setting: Setting, steps: int, rate: float | None = None) -> Recipe:
-    """Short training: the loss and the schedule of Dong et al. (2024), ten times their learning rate."""
+    """Short training: the loss and the schedule of Dong et al. (2024), at another learning rate."""
     base = setting.recipe(setting.networks[0], steps)
     return replace(
         base,
@@ -121,6 +127,7 @@ def recipe_of(setting: Setting, steps: int, rate: float | None = None) -> Recipe
         normalisation="standardise",
         augmentation="physical",
         select_by="f1",
+        validate_every=math.ceil(steps / VALIDATIONS),
         about=f"the same for all arms; {steps} steps",
     )
 

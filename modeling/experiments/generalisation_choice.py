@@ -6,6 +6,7 @@ other targets by models that had not seen the region either, so no label of it t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -180,26 +181,39 @@ def macro(
 
     `by_region` holds counts (seed, event, k) for each region, (seed, event, 4) of pixels for F1, the default. Regions,
     events and seeds are drawn with replacement, always from the same stream, so that two arms over the same regions,
-    events and seeds are drawn alike.
+    events and seeds are drawn alike. Where a score is NaN (a share of nothing) its region and seed are left out; NaN when
+    all are.
     """
     score = statistic or _score
     rng = np.random.default_rng(0)
     times = rng.multinomial(len(by_region), np.full(len(by_region), 1 / len(by_region)), size=draws)
-    first, total = [], np.zeros(draws)
+    first, total, counted = [], np.zeros(draws), np.zeros(draws)
     for place, counts in enumerate(by_region):
         seeds, events = counts.shape[:2]
         some = np.random.default_rng((1, place))
         drawn = some.multinomial(events, np.full(events, 1 / events), size=draws).astype(np.float64)
-        luck = some.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+        luck = some.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws)
         by_seed = score(np.einsum("re,sek->rsk", drawn, counts))
-        first.append(float(score(counts.sum(axis=1)).mean()))
-        total += times[:, place] * (by_seed * luck).sum(axis=1)
-    return np.concatenate([[np.mean(first)], total / len(by_region)])
+        first.append(_mean_known(score(counts.sum(axis=1))))
+        known = np.where(np.isfinite(by_seed), luck, 0)
+        there = known.sum(axis=1)
+        mean = np.divide((np.nan_to_num(by_seed) * known).sum(axis=1), there, out=np.zeros(draws), where=there > 0)
+        total += times[:, place] * mean
+        counted += times[:, place] * (there > 0)
+    drawn_again = np.divide(total, counted, out=np.full(draws, np.nan), where=counted > 0)
+    return np.concatenate([[_mean_known(np.array(first))], drawn_again])
+
+
+def _mean_known(values: DoubleArray) -> float:
+    """Mean of what is not NaN; NaN when nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
 def estimate(values: DoubleArray, seeds: int, events: int) -> Estimate:
-    """A value and its 95 % interval from `macro`, or from a difference of two of it."""
-    low, high = np.quantile(values[1:], (0.025, 0.975)) if len(values) > 1 else (values[0], values[0])
+    """A value and its 95 % interval from `macro`, or from a difference of two of it; draws without a value are left out."""
+    known = values[1:][np.isfinite(values[1:])]
+    low, high = np.quantile(known, (0.025, 0.975)) if known.size else (values[0], values[0])
     return Estimate(float(values[0]), float(low), float(high), seeds, events)
 
 

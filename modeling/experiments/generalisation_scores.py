@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,7 @@ class Scored:
         return all(arm in result["arms"] for each in self.there.values() for result in each.values())
 
     def ratio(self, per_event: PerEvent) -> Estimate:
-        """Mean over regions and seeds of a ratio of sums over events; 0 where the denominator is."""
+        """Mean over regions and seeds of a ratio of sums over events, those left out where the denominator is 0."""
         by_region = [
             np.stack([np.array(per_event(target, result), np.float64) for result in self.there[target].values()])
             for target in self.regions
@@ -96,12 +97,10 @@ class Scored:
         return self.estimate(macro(by_region, _ratio))
 
     def in_region(self, per_event: PerEvent, target: str) -> float:
-        """The same of one region."""
-        return float(
-            np.mean(
-                [_ratio(np.array(per_event(target, each), float).sum(axis=0)) for each in self.there[target].values()]
-            )
-        )
+        """The same of one region; NaN when the denominator is 0 for all seeds."""
+        every = np.array([np.array(per_event(target, each), float).sum(axis=0) for each in self.there[target].values()])
+        known = every[every[:, 1] > 0]
+        return float(np.mean(known[:, 0] / known[:, 1])) if len(known) else math.nan
 
     def sure(self, part: str, whole: str, *, as_trained: bool = False, correct: bool = False) -> PerEvent:
         """Of what `SURE` counts of the default arm; with `correct` the numerator is `claimed` less `part`."""
@@ -142,14 +141,19 @@ class Scored:
         return float(np.median([(one.high + floor) / (one.low + floor) for one in held]))
 
     def near(self, signal: str = "") -> PerEvent:
-        """Whether the model that a signal picks is nearly the best of the zoo; without `signal` the one decided on."""
+        """Whether the model that a signal picks is nearly the best of the zoo; without `signal` the one decided on.
+
+        A name of the zoo in place of a signal: whether that model is.
+        """
 
         def found(target: str, result: Mapping[str, Any]) -> list[tuple[float, float]]:
             hits = []
             for event in result["zoo"]:
                 scores = zoo_f1(result, event)
                 best = max(scores.values())
-                own = scores[picked(result, event, signal or self.choices[target].signal)]
+                own = scores[
+                    signal if signal in scores else picked(result, event, signal or self.choices[target].signal)
+                ]
                 hits.append((float(own >= best - NEAR), 1.0))
             return hits
 
@@ -186,5 +190,5 @@ def _mean_f1(counts: DoubleArray) -> float:
 
 def _ratio(sums: DoubleArray) -> DoubleArray:
     part, whole = sums[..., 0], sums[..., 1]
-    found: DoubleArray = np.divide(part, whole, out=np.zeros_like(part), where=whole != 0)
+    found: DoubleArray = np.divide(part, whole, out=np.full_like(part, np.nan), where=whole != 0)
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from modeling.adaptation.ensemble import ensemble_of, weights_of_distances
-from modeling.adaptation.norms import adapt_norms
+from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
 from modeling.adaptation.self_training import SelfTraining, self_train
 from modeling.adaptation.transfer import Joint
 from modeling.adaptation.tta import TTA
@@ -20,6 +20,7 @@ from modeling.domains.own_maps import own_maps
 from modeling.domains.sample_file import load_fingerprint, save_fingerprint
 from modeling.domains.select import Ranked, rank
 from modeling.domains.zoo import ZooModel
+from modeling.errors import DataError
 from modeling.experiments.engine import Desk
 from modeling.experiments.mixes import Mix
 from modeling.experiments.work import channels_of
@@ -42,8 +43,8 @@ SURE = ("claimed", "wrong", "landslides", "claimed_both", "wrong_both", "nll")
 """What is counted at each of them; `nll` is a sum over pixels."""
 MULTI, OWN, FEW, SELF = "multi-domain", "trained on the region", "20 patches", "self-training"
 """Arms beside those that are named after the domain of a single-domain model."""
-NORMS_PRIOR = 16.0
-"""Patches that the source's batch-norm statistics count as."""
+ADAPTED_SHARE = 0.125
+"""Self-training takes this share of the steps of a full run, fine-tuning with few labels twice as many."""
 
 
 def key(domain: str, seed: int) -> str:
@@ -222,7 +223,10 @@ def _adapted(
     main: LandslideModel, singles: Sequence[LandslideModel], event: One, apart: Mapping[str, float]
 ) -> dict[str, Scorable]:
     """The label-free arms that take no training: for one event, from its unlabelled image."""
-    norms = adapt_norms(main, event, source_patches=NORMS_PRIOR)
+    try:
+        norms = adapt_norms(main, event, source_patches=SOURCE_PATCHES)
+    except DataError:  # so little was seen of the event that no patch is known: n = 0, the source's statistics stay
+        norms = main
     weights = weights_of_distances([apart[model.name] for model in singles])
     near = ensemble_of(singles, weights, name="near", pooling="logit")
     # The model of several domains counts as much as all single-domain models together.

@@ -13,7 +13,7 @@ from modeling.benchmark.compare import Estimate
 from modeling.benchmark.speed import Device
 from modeling.errors import DataError
 from modeling.experiments.engine import Experiment, Finished
-from modeling.experiments.findings import VERDICTS, Amount, Cell, Findings, Share, Statement, Table
+from modeling.experiments.findings import VERDICTS, Amount, Cell, Findings, Share, Table
 from modeling.experiments.setting import Setting
 from modeling.figures.experiments import panels
 from modeling.json_file import write_json
@@ -69,13 +69,14 @@ def markdown(
 ) -> str:  # fmt: skip
     """The report, as text for people."""
     parts = [
-        f"# {experiment.paper}, repeated",
+        f"# {experiment.paper}{'' if findings.ours else ', repeated'}",
         f"{experiment.asks}",
-        _measured(setting, found, failed, planned, made),
-        "## What the paper says, and what was found here\n\n" + _statements(findings.statements, setting),
+        _measured(setting, findings, found, failed, planned, made),
+        f"## What {'was asked for' if findings.ours else 'the paper says'}, and what was found here\n\n"
+        + _statements(findings, setting),
         f"![What was found, with 95 % intervals]({picture})" if picture else "",
         *(_table(table) for table in findings.tables),
-        "## How to read it\n\n" + "\n".join(f"- {note}" for note in (*findings.notes, *_cautions(setting))),
+        "## How to read it\n\n" + "\n".join(f"- {note}" for note in (*findings.notes, *_cautions(findings, setting))),
     ]
     if failed:
         parts.insert(3, "## Failed runs\n\n" + "\n".join(f"- `{key}`: {why}" for key, why in failed.items()))
@@ -144,7 +145,9 @@ def cell_text(cell: Cell) -> str:
     return f"{cell.value:.{cell.digits}f}{error}"
 
 
-def _measured(setting: Setting, found: Finished, failed: Mapping[str, str], planned: int, made: Made) -> str:
+def _measured(
+    setting: Setting, findings: Findings, found: Finished, failed: Mapping[str, str], planned: int, made: Made
+) -> str:
     missing = planned - len(found) - len(failed)
     spent = _seconds(found)
     lines = [
@@ -153,13 +156,13 @@ def _measured(setting: Setting, found: Finished, failed: Mapping[str, str], plan
         "**All of it was measured on simulated data; no real landslide is in it.**" if _simulated(setting) else "",
         "",
         f"- data: {_data(setting)}",
-        f"- networks: {', '.join(f'`{name}`' for name in setting.networks)}, each by its own recipe as far as loss, "
-        "optimiser, schedule, scaling, augmentation and choice of the checkpoint go"
+        f"- networks: {', '.join(f'`{name}`' for name in setting.networks)}, "
+        f"{findings.recipe}"
         f"{'' if setting.rate is None else f', with the learning rate {setting.rate:g}'}; {setting.steps:,} steps of "
         f"{setting.batch} patches of {setting.patch_px} pixels in {setting.precision}",
         f"- seeds {', '.join(map(str, setting.seeds))}; {len(found)} of {planned} runs are in this report"
         f"{f', {missing} are still to be done' if missing else ''}{f', {len(failed)} failed' if failed else ''}",
-        "- checkpoint, temperature and threshold were chosen on validation ground; test ground was only scored, and the "
+        f"- checkpoint, temperature and threshold were chosen on validation ground; {findings.tested}, and the "
         "three lie apart",
         f"- {made.device.name}, torch {made.device.torch}; runs at a time: {setting.processes}, threads of each: "
         f"{setting.threads}; {_duration(spent)} of training and testing, all runs added up",
@@ -183,7 +186,8 @@ def _data(setting: Setting) -> str:
     )
 
 
-def _statements(statements: Sequence[Statement], setting: Setting) -> str:
+def _statements(findings: Findings, setting: Setting) -> str:
+    statements = findings.statements
     counted = Counter(each.verdict for each in statements)
     rows = [
         [each.paper_says, each.how, cell_text(each.measured), f"**{each.verdict}**"]
@@ -199,8 +203,11 @@ def _statements(statements: Sequence[Statement], setting: Setting) -> str:
     )
     return (
         f"{alone}Of {len(statements)} statements: {told}. `holds`: the 95 % interval of the claimed difference lies above zero; "
-        "`reversed`: below; `undecided`: zero is inside. Differences in points of per cent. What the paper says is about real "
-        "regions.\n\n" + markdown_table(["the paper", "compared here", "difference [95 %]", "verdict"], rows)
+        "`reversed`: below; `undecided`: zero is inside. Differences in points of per cent."
+        f"{'' if findings.ours else ' What the paper says is about real regions.'}\n\n"
+        + markdown_table(
+            ["asked for" if findings.ours else "the paper", "compared here", "difference [95 %]", "verdict"], rows
+        )
     )
 
 
@@ -210,12 +217,13 @@ def _table(table: Table) -> str:
     return f"## {table.title}\n\n{note}{markdown_table(table.head, rows)}"
 
 
-def _cautions(setting: Setting) -> Sequence[str]:
+def _cautions(findings: Findings, setting: Setting) -> Sequence[str]:
+    beside = "" if findings.ours else " beside the paper's"
     points = [
         f"{len(setting.seeds)} {'seeds: intervals hold' if len(setting.seeds) > 1 else 'seed: intervals hold'} the chance of "
         "the ground well and that of the training start "
         f"{'roughly' if len(setting.seeds) > 1 else 'not at all'}; `undecided` does not mean equal.",
-        "Training is short beside the paper's: what is reversed here may hold after more of it.",
+        f"Training is short{beside}: what is reversed here may hold after more of it.",
     ]
     if _simulated(setting):
         points.append(

@@ -10,6 +10,7 @@ import numpy as np
 
 from modeling.benchmark.compare import DoubleArray, Draws, Estimate, Statistic, object_f1, pixel_score
 from modeling.errors import DataError
+from modeling.experiments.findings import Chart
 from modeling.scoring.evaluate import BlockScore, Evaluation
 
 EVERYWHERE = "all"
@@ -18,6 +19,8 @@ OBJECT_F1 = "object_f1"
 
 Result = Mapping[str, Any]
 """What a run found, with an `evaluation`."""
+Arms = Mapping[tuple[str, str, str], Sequence[Result]]
+"""(network, target, arm) -> its runs, one a seed."""
 
 
 def score(results: Sequence[Result], metric: str, domain: str = EVERYWHERE) -> Estimate:
@@ -28,6 +31,17 @@ def score(results: Sequence[Result], metric: str, domain: str = EVERYWHERE) -> E
     """
     counts, ground = _counts(results, metric, domain)
     return _draws(ground).estimate(counts, _statistic(metric))
+
+
+def chart_of_arms(title: str, networks: Sequence[str], arms: Arms, target: str, names: Sequence[str]) -> Chart:
+    """Pixel F1 on `target` of the arms called `names`, a series a network."""
+    series = {
+        network: tuple(
+            score(runs, "f1", target) if (runs := arms.get((network, target, name))) else None for name in names
+        )
+        for network in networks
+    }
+    return Chart(title, tuple(names), series)
 
 
 def difference(better: Sequence[Result], worse: Sequence[Result], metric: str, domain: str = EVERYWHERE) -> Estimate:

@@ -24,9 +24,9 @@ from modeling.data.batches import IGNORE, Block
 from modeling.data.pieces import Pieces
 from modeling.errors import DataError
 from modeling.experiments.engine import Desk, Effort, Experiment, Finished, Run
-from modeling.experiments.findings import Amount, Cell, Chart, Findings, Share, Statement, Table
+from modeling.experiments.findings import Amount, Cell, Findings, Share, Statement, Table
 from modeling.experiments.mixes import Mix, Part, whole
-from modeling.experiments.scores import Result, difference, score
+from modeling.experiments.scores import Arms, Result, chart_of_arms, difference, score
 from modeling.experiments.setting import Setting
 from modeling.experiments.work import Train, test_model, training_effort
 from modeling.recipes import Recipe
@@ -176,9 +176,6 @@ def run_key(network: str, domain: str, arm: str, seed: int) -> str:
     return f"{network}--{domain}-{arm}--seed{seed}"
 
 
-_Arms = Mapping[tuple[str, str, str], Sequence[Result]]
-
-
 def reduce(setting: Setting, found: Finished) -> Findings:
     """The arms on each target, how each adaptation went, and what holds."""
     source, targets = source_and_targets(setting)
@@ -192,7 +189,9 @@ def reduce(setting: Setting, found: Finished) -> Findings:
                     arms[network, target, arm] = runs
     tables = [_scores(setting, arms, source, target) for target in targets]
     tables.append(_course(arms, source))
-    charts = tuple(_chart(setting, arms, source, target) for target in targets)
+    charts = tuple(
+        chart_of_arms(f"from {source} to {target}", setting.networks, arms, target, tuple(ARMS)) for target in targets
+    )
     networks = sorted({Entry.parse(name).network for name in setting.networks} - {"mffenet"})
     notes = (
         f"{PAPERS[PAPER].citation}: no printed score of it is known here, so none stands beside ours.",
@@ -205,7 +204,7 @@ def reduce(setting: Setting, found: Finished) -> Findings:
     return Findings(tuple(tables), tuple(_statements(setting, arms, targets)), charts, notes)
 
 
-def _scores(setting: Setting, arms: _Arms, source: str, target: str) -> Table:
+def _scores(setting: Setting, arms: Arms, source: str, target: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network in setting.networks:
         for arm, text in ARMS.items():
@@ -221,14 +220,14 @@ def _scores(setting: Setting, arms: _Arms, source: str, target: str) -> Table:
     return Table(f"From {source} to {target}", head, tuple(rows), note)
 
 
-def _minus_source(arms: _Arms, network: str, target: str, arm: str) -> Cell:
+def _minus_source(arms: Arms, network: str, target: str, arm: str) -> Cell:
     start = arms.get((network, target, "source"))
     if not start or arm == "source":
         return None
     return difference(arms[network, target, arm], start, "f1", target)
 
 
-def _course(arms: _Arms, source: str) -> Table:
+def _course(arms: Arms, source: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for (network, target, arm), runs in arms.items():
         for run in runs:
@@ -245,7 +244,7 @@ def _course(arms: _Arms, source: str) -> Table:
     return Table("How the adaptations went", head, tuple(rows), note)
 
 
-def _statements(setting: Setting, arms: _Arms, targets: Sequence[str]) -> Iterator[Statement]:
+def _statements(setting: Setting, arms: Arms, targets: Sequence[str]) -> Iterator[Statement]:
     comparisons = (
         ("adversarial adaptation beats the source model on the unlabelled target", "adversarial", "source"),
         (
@@ -265,16 +264,6 @@ def _statements(setting: Setting, arms: _Arms, targets: Sequence[str]) -> Iterat
                     continue
                 how = f"`{network}`: F1 of {better} minus {worse}, on {target}"
                 yield Statement(f"{target}: {says}", difference(first, second, "f1", target), how)
-
-
-def _chart(setting: Setting, arms: _Arms, source: str, target: str) -> Chart:
-    series = {
-        network: tuple(
-            score(runs, "f1", target) if (runs := arms.get((network, target, arm))) else None for arm in ARMS
-        )
-        for network in setting.networks
-    }
-    return Chart(f"from {source} to {target}", tuple(ARMS), series)
 
 
 EXPERIMENT = Experiment(

@@ -36,8 +36,8 @@ LENGTH_WIDTH_RATIO = 10.0
 """Most elongated shape that is kept, by the smallest rotated rectangle. The paper's number is not known here: of the 2,334
 landslides that were mapped after the Noto earthquake of 2024, one in a thousand is longer than 9.9 times its width."""
 SLOPE_DEG = 5.0
-"""Flattest ground that is kept: the gentlest slopes on which Keefer (1984) lists slides of soil. Lateral spreads and rapid
-flows happen on flatter ground, and are lost by this rule."""
+"""Flattest ground that is kept: set by hand. Landslides that need no more than 1 degree exist (soft sediments: Keefer 1984,
+GSA Bulletin 95, 406-421), such as lateral spreads and rapid flows, and are lost by this rule."""
 
 
 @dataclass(frozen=True)

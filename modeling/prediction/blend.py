@@ -64,6 +64,22 @@ def spans(size: int, tile_px: int, halo_px: int) -> list[Span]:
     ]
 
 
+def regular_spans(size: int, tile_px: int, halo_px: int) -> list[Span]:
+    """Cut an axis of `size` pixels at every `tile_px`, with `halo_px` (at most `tile_px`) on either side.
+
+    Scenes whose first pixels lie on one lattice have the same tiles where they overlap, so that a map of one holds for
+    the other (`modeling.prediction.kept`). Windows at the ends are smaller; a last tile that is thinner than the halo
+    belongs to the one before.
+    """
+    stops = list(range(tile_px, size, tile_px))
+    if stops and size - stops[-1] < halo_px:
+        stops.pop()
+    return [
+        _span(slice(*core), slice(max(0, core[0] - halo_px), min(size, core[1] + halo_px)), size, halo_px)
+        for core in pairwise([0, *stops, size])
+    ]
+
+
 def _span(core: slice, window: slice, size: int, halo_px: int) -> Span:
     half, reach = halo_px / 2, ceil(halo_px / 2)
     blend = slice(max(0, core.start - reach), min(size, core.stop + reach))
@@ -87,17 +103,57 @@ class Seams:
         self._below: torch.Tensor | None = None
         self._next_below: torch.Tensor | None = None
 
+    @torch.inference_mode()
     def add(
         self, row: Span, column: Span, values: torch.Tensor | None, counts: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add a tile and take what it finishes: the map and where it counts, (y, x) over `row.done` and `column.done`.
 
         `values` are float32 (y, x) over the tile's `blend`, `counts` bool over its core. None for both adds nothing: a
-        tile that is not mapped. Tiles come row by row, from left to right.
+        tile that is not mapped. Tiles come row by row, from left to right. The map lies in `values`, which are overwritten.
         """
-        total = _contribution(row, column, values, counts, self._device)
-        if column.blend.start == 0:  # a new row of tiles
+        if column.core.start == 0:  # a new row of tiles
             self._below, self._next_below, self._right = self._next_below, None, None
+        top = 0 if self._below is None else self._below.shape[1]
+        left = 0 if self._right is None else self._right.shape[2]
+        down, across = row.done.stop - row.done.start, column.done.stop - column.done.start
+        if values is None or counts is None or top > down or left > across:
+            return self._add_whole(row, column, values, counts)
+        # Only along its edges does a tile share pixels: what lies within is the map already.
+        height, width = row.blend.stop - row.blend.start, column.blend.stop - column.blend.start
+        upper, lower = (_planes(row, column, values, counts, rows) for rows in (slice(0, top), slice(down, height)))
+        between = slice(top, down)
+        west, east = (
+            _planes(row, column, values, counts, between, columns) for columns in (slice(0, left), slice(across, width))
+        )
+        if self._right is not None:
+            upper[:, :, :left] += self._right[:, :top]
+            west += self._right[:, between]
+            lower[:, :, :left] += self._right[:, down:]
+        self._right = torch.cat([upper[:, :, across:], east, lower[:, :, across:]], dim=1)
+        if self._below is not None:
+            upper[:, :, :across] += self._below[:, :, column.done]
+        self._keep_below(column, lower[:, :, :across])
+        finished = values[:down, :across]
+        counted = torch.empty((down, across), dtype=torch.bool, device=values.device)
+        finished[:top], counted[:top] = _finished(upper[:, :, :across])
+        finished[top:, :left], counted[top:, :left] = _finished(west)
+        inner = slice(top, down), slice(left, across)
+        own = (within(span.done, span.core) for span in (row, column))
+        counted[inner] = counts[
+            tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(own, inner, strict=True))
+        ]
+        return finished, counted
+
+    def _add_whole(
+        self, row: Span, column: Span, values: torch.Tensor | None, counts: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `add`, summing every pixel: of tiles that are all edge, or that are not mapped."""
+        if values is None or counts is None:
+            shape = row.blend.stop - row.blend.start, column.blend.stop - column.blend.start
+            total = torch.zeros((3, *shape), device=self._device)
+        else:
+            total = _planes(row, column, values, counts)
         if self._right is not None:
             total[:, :, : self._right.shape[2]] += self._right
         across = column.done.stop - column.done.start
@@ -105,13 +161,15 @@ class Seams:
         if self._below is not None:
             total[:, : self._below.shape[1]] += self._below[:, :, column.done]
         down = row.done.stop - row.done.start
-        if total.shape[1] > down:
-            if self._next_below is None:
-                self._next_below = total.new_zeros((3, total.shape[1] - down, self._width))
-            self._next_below[:, :, column.done] = total[:, down:]
-        value, weight, counted = total[:, :down]
-        # Rounding of the weights must not carry a probability of one beyond one.
-        return (value / weight).clamp_(max=1.0), counted > 0
+        self._keep_below(column, total[:, down:])
+        return _finished(total[:, :down])
+
+    def _keep_below(self, column: Span, rows: torch.Tensor) -> None:
+        if rows.shape[1] == 0:
+            return
+        if self._next_below is None:
+            self._next_below = rows.new_zeros((3, rows.shape[1], self._width))
+        self._next_below[:, :, column.done] = rows
 
     @property
     def _device(self) -> torch.device:
@@ -119,17 +177,34 @@ class Seams:
         return torch.device("cpu") if kept is None else kept.device
 
 
-def _contribution(
-    row: Span, column: Span, values: torch.Tensor | None, counts: torch.Tensor | None, device: torch.device
+def _finished(total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map and where it counts, from sums (3, y, x)."""
+    value, weight, counted = total
+    # Rounding of the weights must not carry a probability of one beyond one.
+    return (value / weight).clamp_(max=1.0), counted > 0
+
+
+_ALL = slice(None)
+
+
+def _planes(
+    row: Span, column: Span, values: torch.Tensor, counts: torch.Tensor, rows: slice = _ALL, columns: slice = _ALL
 ) -> torch.Tensor:
-    """(value * weight, weight, counts) over the tile's `blend`, (3, y, x)."""
-    shape = row.blend.stop - row.blend.start, column.blend.stop - column.blend.start
-    if values is None or counts is None:
-        return torch.zeros((3, *shape), device=device)
-    total = torch.zeros((3, *shape), device=values.device)
-    torch.outer(*(torch.from_numpy(span.weight).to(values.device) for span in (row, column)), out=total[1])
-    torch.mul(values, total[1], out=total[0])
-    total[2][within(row.core, row.blend), within(column.core, column.blend)] = counts.to(values.device).float()
+    """(value * weight, weight, counts), (3, y, x), over `rows` and `columns` of the tile's `blend`."""
+    weights = [torch.from_numpy(span.weight[part]).to(values.device) for span, part in ((row, rows), (column, columns))]
+    total = torch.zeros((3, *(len(each) for each in weights)), device=values.device)
+    torch.outer(*weights, out=total[1])
+    torch.mul(values[rows, columns], total[1], out=total[0])
+    places = []
+    for span, part in ((row, rows), (column, columns)):
+        start, stop, _ = part.indices(span.blend.stop - span.blend.start)
+        core = within(span.core, span.blend)
+        places.append((max(start, core.start), min(stop, core.stop), start, core.start))
+    if all(first < last for first, last, _, _ in places):
+        here, there = (
+            tuple(slice(place[0] - place[which], place[1] - place[which]) for place in places) for which in (2, 3)
+        )
+        total[2][here] = counts[there].to(values.device).float()
     return total
 
 

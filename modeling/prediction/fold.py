@@ -16,20 +16,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from math import ceil
 from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from modeling.networks.msf_litenet import HALVINGS, TAPS, MSFLiteNet
+from modeling.networks.msf_litenet import HALVINGS, TAPS, Fusion, MSFLiteNet
 from modeling.networks.shape import pad_to_multiple
 
 _DOUBLED = 2
-_INNER = 3
-"""The first stage that works on less than half of the first one's resolution."""
-_MARGIN_ROWS = 4
-"""Rows beside a band from which its own are computed: three 3x3 convolutions or two and a bilinear doubling; even."""
+_HALF = 3
+"""The stage that works on half of the first one's resolution throughout; those after it see the whole image."""
+_MARGIN_ROWS = 6
+"""Rows beside a band from which its own are computed: three 3x3 convolutions and one at half the resolution; even."""
 
 # What each tap of a row of the kernel becomes over the input's pixels (before, here, after).
 _INSIDE = ((0.75, 0.25, 0.0), (0.25, 0.75, 0.0), (0.0, 0.75, 0.25))
@@ -87,11 +88,8 @@ class FoldedMSFLiteNet(nn.Module):
             stem = cast(nn.Sequential, stages[0])
             stem[0] = EnlargedConv(cast(nn.Conv2d, stem[0]))
         # The first stage's features are taken by the last fusion: both lie at full resolution, outside the rest.
-        self.stem, self.descent, self.stages = (
-            stages[0],
-            nn.Sequential(*stages[1:_INNER]),
-            nn.ModuleList(stages[_INNER:]),
-        )
+        self.stem, self.descent, self.halved = stages[0], nn.ModuleList(stages[1:_HALF]), stages[_HALF]
+        self.stages = nn.ModuleList(stages[_HALF + 1 :])
         self.pyramid = network.pyramid
         self.fusions, self.last = network.fusions[:-1], network.fusions[-1]
         self.head = margin_head(network.head)
@@ -99,39 +97,46 @@ class FoldedMSFLiteNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
         height, width = x.shape[-2:]
-        fine, y = self._opening(pad_to_multiple(x, HALVINGS // 2 if self.doubled else HALVINGS))
-        taps = [y]
-        for index, stage in enumerate(self.stages, start=_INNER):
+        fine, coarse, y = self._opening(pad_to_multiple(x, HALVINGS // 2 if self.doubled else HALVINGS))
+        taps = [coarse]
+        for index, stage in enumerate(self.stages, start=_HALF + 1):
             y = stage(y)
             if index in TAPS:
                 taps.append(y)
         y = self.pyramid(taps.pop())
+        del coarse  # the last fusion but one is where a tile takes most
         for fusion in self.fusions:
-            y = fusion(y, taps.pop())
+            y = _fused(cast(Fusion, fusion), y, taps.pop())
         y = self._closing(y, fine)
         y = smoothed(y) if self.doubled else functional.interpolate(y, scale_factor=2, mode="bilinear")
         return y[:, 0, :height, :width]
 
-    def _opening(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The features of the first stage, and those of the last before the inner ones, at half their resolution."""
+    def _opening(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The features of the first stage, those that a fusion takes at half their resolution, and what follows there."""
         stride = 1 if self.doubled else 2
-        fine, coarse = [], []
-        for band in self._bands(x.shape[2] // stride):
+        rows = x.shape[2] // stride
+        fine, coarse, half = _Gathered(rows), _Gathered(rows // 2), _Gathered(rows // 2)
+        for band in self._bands(rows):
             y = self.stem(x[:, :, stride * band.wide.start : stride * band.wide.stop])
-            fine.append(y[:, :, band.kept])
-            coarse.append(self.descent(y)[:, :, band.kept.start // 2 : band.kept.stop // 2])
-        return _joined(fine), _joined(coarse)
+            fine.add(y[:, :, band.kept])
+            for stage in self.descent:
+                y = stage(y)
+            kept = slice(band.kept.start // 2, band.kept.stop // 2)
+            coarse.add(y[:, :, kept])
+            half.add(self.halved(y)[:, :, kept])
+        return fine.whole(), coarse.whole(), half.whole()
 
     def _closing(self, y: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
         """The margin (B, 1, y, x) at the resolution of `fine`."""
-        margins = []
+        margins = _Gathered(fine.shape[2])
         for band in self._bands(fine.shape[2]):
             wide = y[:, :, band.wide.start // 2 : band.wide.stop // 2]
-            margins.append(self.head(self.last(wide, fine[:, :, band.wide]))[:, :, band.kept])
-        return _joined(margins)
+            margins.add(self.head(_fused(cast(Fusion, self.last), wide, fine[:, :, band.wide]))[:, :, band.kept])
+        return margins.whole()
 
     def _bands(self, rows: int) -> Iterator[_Band]:
-        step = self.band_rows or rows
+        count = ceil(rows / self.band_rows) if self.band_rows else 1
+        step = 2 * ceil(rows / count / 2)  # as even as may be: a thin last band would be mostly margin
         for start in range(0, rows, step):
             stop = min(start + step, rows)
             wide = slice(max(0, start - _MARGIN_ROWS), min(rows, stop + _MARGIN_ROWS))
@@ -147,8 +152,37 @@ class _Band(NamedTuple):
     """What is kept of that, counted from its start."""
 
 
-def _joined(bands: list[torch.Tensor]) -> torch.Tensor:
-    return bands[0] if len(bands) == 1 else torch.cat(bands, dim=2)
+def _fused(fusion: Fusion, y: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    """As `fusion`, but what one step takes is gone when the next begins."""
+    y = torch.cat([fusion.up(y), skip], dim=1)
+    for layer in fusion.body:
+        y = layer(y)
+    return y
+
+
+class _Gathered:
+    """Bands put one below the other as they come: kept until all are there, they would take twice the memory."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._filled = rows, 0
+        self._whole: torch.Tensor | None = None
+
+    def add(self, band: torch.Tensor) -> None:
+        """The next rows of (B, C, y, x)."""
+        height = band.shape[2]
+        if height == self._rows:
+            self._whole = band
+            return
+        if self._whole is None:
+            batch, channels, _, width = band.shape
+            shape = batch, channels, self._rows, width
+            self._whole = torch.empty(shape, dtype=band.dtype, device=band.device, memory_format=torch.channels_last)
+        self._whole[:, :, self._filled : self._filled + height] = band
+        self._filled += height
+
+    def whole(self) -> torch.Tensor:
+        """All rows."""
+        return cast(torch.Tensor, self._whole)
 
 
 def margin_head(head: nn.Conv2d) -> nn.Conv2d:

@@ -7,7 +7,7 @@ found to bear it (`precision`), and the folded ends of MSF-LiteNet (`fold`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from modeling.adaptation.ensemble import Ensemble
 from modeling.adaptation.tta import averaged, symmetries_of
-from modeling.bands import BandSet
+from modeling.bands import BandSet, FloatArray, assemble
 from modeling.data.normalise import Normalisation
 from modeling.errors import DataError, ModelingError
 from modeling.model import LandslideModel
@@ -30,29 +30,41 @@ from modeling.training.losses import margin_of
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
-HALO_PX = 24
-"""Measured on 2,048 x 2,048 simulated pixels in tiles of 1,000: the map differs from that of the whole scene at once by
-0.0005 on average (0.0005 with 32 pixels, 0.0006 with 16, 0.0002 with 64), and its F1 by less than 0.0003 with any."""
+HALO_PX = 8
+"""Measured on 2,048 x 2,048 simulated pixels with the shipped ten-band network: in tiles of 1,024 the map differs from that
+of the whole scene at once by 0.00018 on average (0.00022 without a halo, 0.00015 with 16 px, 0.00012 with 32), and from one
+side of a seam to the other it changes no more than elsewhere (8.5 times as much without a halo). In tiles of 512, whose
+pooling sees less, by 0.0006 (0.0005 with 16 px, 0.0003 with 32), and F1 is 0.0004 lower than with 16 px, 0.0014 than with
+32, for 3 and 9 % less to compute."""
 LARGEST_TILE_PX = 2048
 """Beyond this a halo costs little and memory a lot."""
 SMALLEST_TILE_PX = 256
 STEP_PX = 64
 """Tiles are multiples of this."""
-MOST_BYTES = 900_000_000
-"""What tiles may take on a CPU: the same on any machine that has twice as much free, so that maps are the same too."""
+MOST_BYTES = 440_000_000
+"""What tiles may take on a CPU: the same on any machine that has twice as much free, so that maps are the same too. Beside
+it a process takes about 1 GB: libraries, what the heap holds free between tensors of different sizes, the COG's rows.
+Measured in all: 1.5 GB for 5,000 x 5,000 px, 1.85 GB for 20,000 x 20,000, in windows of 1,040 px."""
 GPU_SHARE = 0.6
 """Of a GPU's free memory, likewise."""
 LARGEST_BATCH = 8
+COMPILED_FROM_PX = 4_000_000_000
+"""Pixels of a scene from which compilation is taken to pay on a GPU. An estimate, not a measurement: one that maps 30 Mpx/s
+takes over two minutes for so many, of which a compiled network saves perhaps a third and its compilation takes as much."""
+
+LANES = 2
+"""Tiles that are in the network at once on a CPU, with half of the threads each: a lane that reads, normalises or blends
+leaves no thread of another waiting, and two tiles of 1,024 px side by side take 0.87 of the time of one after the other."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_WAITING_COPIES = 3
-"""Of a tile's channels in float32: the one in the network, the one that was read ahead, and its layers on the way."""
+_WAITING_COPIES = 2
+"""Of a tile beside those in the network: the one that waits for it, and the one that is being read."""
 _RESULT_BYTES = 24
 """A pixel's probability, weight and validity while tiles are blended."""
-_BAND_ROWS = 256
-"""Rows of full resolution that go through a folded network at a time: half the memory for 2 % more time."""
-_ROWS_BYTES = 2**20
-"""Rows are normalised in portions of about so much, which stay in a core's cache."""
+_BAND_ROWS = 224
+"""Rows of full resolution, at most, that go through a folded network at a time: half the memory for 2 % more time."""
+_ROWS_BYTES = 2**21
+"""Rows are stacked and normalised in portions of about so much, which stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,8 @@ class Execution:
     """What is read around it."""
     batch: int = 1
     """Tiles that go through the network together."""
+    lanes: int = 1
+    """Tiles, or batches of them, that are in the network at once, with an equal part of the threads each."""
     compiled: bool = False
     """Whether `torch.compile` makes one program of the network."""
     symmetries: int = 1
@@ -89,7 +103,8 @@ def choose(
     tile_px: int | None = None,
     halo_px: int = HALO_PX,
     memory_bytes: int | None = None,
-    compiled: bool = False,
+    compiled: bool | Literal["auto"] = False,
+    pixels: int | None = None,
     symmetries: int = 1,
 ) -> Execution:
     """How to map scenes on this machine.
@@ -97,35 +112,58 @@ def choose(
     `auto` takes the GPU if there is one, and bfloat16 if the device computes it and the model's proof says that it is
     harmless. Without `tile_px` the largest tile is taken that fits into `memory_bytes` (by default `MOST_BYTES`, less
     where less is free). `compiled` pays on a GPU only: on a CPU it was measured to bring 2 % for four minutes of
-    compilation. `symmetries` is as in `Execution`; where the channels allow fewer, fewer are taken. Raises
-    `ModelingError` for a device that is not there.
+    compilation; `auto` compiles on a GPU for a scene of at least `COMPILED_FROM_PX` `pixels`. `symmetries` is as in
+    `Execution`; where the channels allow fewer, fewer are taken. Raises `ModelingError` for a device that is not there.
     """
     images = len(symmetries_of(model.bands, symmetries))
     place = _device(device)
     kind = _precision(model, place, precision)
+    lanes = 1 if place.type == "cuda" else min(LANES, torch.get_num_threads())
+    compiles = compilation_pays(place, pixels) if compiled == "auto" else compiled
     if tile_px is not None:
-        return Execution(str(place), kind, tile_px, halo_px, 1, compiled, images)
+        return Execution(str(place), kind, tile_px, halo_px, 1, lanes, compiles, images)
     needed = working_bytes_per_pixel(model, kind, place)
     free = available_bytes(place)
     limit = int(GPU_SHARE * free) if place.type == "cuda" else min(MOST_BYTES, free // 2)
     budget = limit if memory_bytes is None else memory_bytes
     side = _largest(budget / needed, halo_px)
     together = int(budget / needed) // (side + 2 * halo_px) ** 2 if place.type == "cuda" else 1
-    return Execution(str(place), kind, side, halo_px, max(1, min(LARGEST_BATCH, together)), compiled, images)
+    return Execution(str(place), kind, side, halo_px, max(1, min(LARGEST_BATCH, together)), lanes, compiles, images)
+
+
+def compilation_pays(device: torch.device, pixels: int | None) -> bool:
+    """Whether a scene is large enough for `torch.compile`; of an unknown size it is not."""
+    return device.type == "cuda" and pixels is not None and pixels >= COMPILED_FROM_PX
 
 
 def working_bytes_per_pixel(
     model: LandslideModel, precision: Literal["float32", "bfloat16"], device: torch.device
 ) -> float:
-    """Memory for each pixel of a tile and its halo: the network's, and of what is read and blended around it."""
+    """Memory for each pixel of a tile and its halo: the network's, and of what is read and blended around it.
+
+    On a CPU that of `LANES` tiles, also where there are fewer threads: the same tiles give the same map.
+    """
     channels = len(model.channels)
     asked = model.members if isinstance(model, Ensemble) else (model,)
-    network = max(
-        bytes_per_pixel(_body(each, banded=device.type == "cpu"), len(each.channels), _DTYPES[precision])
-        for each in asked
-    )
-    copies = 1 if device.type == "cuda" else _WAITING_COPIES
-    return network + copies * channels * torch.float32.itemsize + _RESULT_BYTES
+    network = max(_network_bytes(each, precision, banded=device.type == "cpu") for each in asked)
+    if device.type == "cuda":
+        return network + channels * torch.float32.itemsize + _RESULT_BYTES
+    alone = not isinstance(model, Ensemble)
+    waiting = channels * (_DTYPES[precision] if alone else torch.float32).itemsize
+    return LANES * (network + (0 if alone else waiting) + _RESULT_BYTES) + _WAITING_COPIES * waiting
+
+
+_known_bytes: dict[tuple[str, int, int, str, bool], float] = {}
+"""Of networks that were asked for before, by all that decides it: a worker asks for each step of each campaign."""
+
+
+def _network_bytes(model: LandslideModel, precision: Literal["float32", "bfloat16"], *, banded: bool) -> float:
+    """Peak bytes of tensors for each pixel, see `bytes_per_pixel`."""
+    key = repr(model.network), len(model.channels), model.input_scale, precision, banded
+    if key not in _known_bytes:
+        body = _body(model, banded=banded)
+        _known_bytes[key] = bytes_per_pixel(body, len(model.channels), _DTYPES[precision])
+    return _known_bytes[key]
 
 
 def _largest(pixels: float, halo_px: int) -> int:
@@ -228,27 +266,68 @@ class FastModel:
         return self.ensemble.pooled([member._margin(channels[:, indices]) for member, indices in seen])
 
     def normalised(self, channels: torch.Tensor) -> torch.Tensor:
-        """Physical values (batch, channel, y, x) as the body takes them: what `Normalisation.apply` gives, in portions."""
+        """Physical values (batch, channel, y, x) as the body takes them: what `Normalisation.apply` gives."""
         x = channels.to(self.execution.device, non_blocking=True)
         dtype = _DTYPES[self.execution.precision]
+        ready = torch.empty(x.shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
+        for rows, exact, typed in _portions(ready):
+            ready[:, :, rows] = self._scaled(exact.copy_(x[:, :, rows]), typed)
+        return ready
+
+    @property
+    def input_type(self) -> torch.dtype | None:
+        """The type that `make_ready` gives, None where a tile's input depends on more than its own values and place."""
+        alone = self.ensemble is None and self.execution.symmetries == 1
+        return _DTYPES[self.execution.precision] if alone and self.execution.device == "cpu" else None
+
+    def make_ready(self, layers: Mapping[str, FloatArray], out: torch.Tensor) -> None:
+        """Put layers (y, x), in physical units, as the body takes them into `out` (channel, y, x), of `input_type`."""
+        for rows, exact, typed in _portions(out[None]):
+            assemble(self.bands, {name: values[rows] for name, values in layers.items()}, out=exact[0].numpy())
+            out[:, rows] = self._scaled(exact, typed)[0]
+
+    def probability_of_ready(self, x: torch.Tensor) -> torch.Tensor:
+        """As `probability`, of what `make_ready` gave: (batch, channel, y, x), channels-last."""
+        with torch.inference_mode():
+            return torch.sigmoid(self.body(x).float() / self.temperature)
+
+    def _scaled(self, exact: torch.Tensor, typed: torch.Tensor) -> torch.Tensor:
+        """`Normalisation.apply` of `exact` (batch, channel, y, x), which is overwritten, in `typed`."""
         offset, scale, fill = (
-            torch.tensor(values, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
+            torch.tensor(values, dtype=torch.float32, device=exact.device).view(1, -1, 1, 1)
             for values in (self.normalisation.offset, self.normalisation.scale, self.normalisation.fill)
         )
-        ready = torch.empty(x.shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
-        row_bytes = x.shape[0] * x.shape[1] * x.shape[3] * torch.float32.itemsize
-        rows = x.shape[2] if x.device.type == "cuda" else max(1, _ROWS_BYTES // row_bytes)
-        for top in range(0, x.shape[2], rows):
-            part = (x[:, :, top : top + rows].float() - offset).div_(scale).clamp_(*self.normalisation.clip)
-            # About the fill value, because a NaN becomes zero ten times as fast as it is looked for and replaced.
-            part = part.sub_(fill).nan_to_num_(nan=0.0).add_(fill)
-            # The type first: a copy that changes type and layout in one takes twice as long.
-            ready[:, :, top : top + rows] = part.to(dtype)
-        return ready
+        exact.sub_(offset).div_(scale).clamp_(*self.normalisation.clip)
+        # About the fill value, because a NaN becomes zero ten times as fast as it is looked for and replaced.
+        if any(self.normalisation.fill):
+            exact.sub_(fill).nan_to_num_(nan=0.0).add_(fill)
+        else:
+            exact.nan_to_num_(nan=0.0)
+        # The type first: a copy that changes type and layout in one takes twice as long.
+        return typed.copy_(exact)
+
+
+def _portions(ready: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Rows of `ready` (batch, channel, y, x), with memory for them: float32, and in the type of `ready`.
+
+    On a CPU as many as a core's cache holds; a GPU takes all at once.
+    """
+    batch, count, height, width = ready.shape
+    row_bytes = batch * count * width * torch.float32.itemsize
+    most = height if ready.device.type == "cuda" else min(height, max(1, _ROWS_BYTES // row_bytes))
+    exact = torch.empty((batch, count, most, width), device=ready.device)
+    typed = torch.empty(exact.shape, dtype=ready.dtype, device=ready.device)
+    for top in range(0, height, most):
+        rows = slice(top, min(top + most, height))
+        yield rows, exact[:, :, : rows.stop - top], typed[:, :, : rows.stop - top]
 
 
 def prepare(model: LandslideModel, execution: Execution) -> FastModel:
-    """The model made ready; `model` stays as it is. Call from the process that maps: the allocator is told as well."""
+    """The model made ready; `model` stays as it is. Call from the process that maps: the allocator is told as well.
+
+    Raises `ModelingError` when the execution's device is not there, as in an execution that another machine chose.
+    """
+    _device(execution.device)
     if execution.device == "cpu":
         keep_memory()
     if isinstance(model, Ensemble):

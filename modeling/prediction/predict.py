@@ -1,8 +1,8 @@
 """Scene-sized prediction: overlapping tiles stream through a network and are blended into one seamless map.
 
-One thread reads ahead, the caller's runs the network, a third takes what is finished to the writer. How tiles overlap
-and fade into each other is `modeling.prediction.blend`. Memory is bounded by a few tiles and a seam as wide as the scene,
-whatever its height.
+One thread reads ahead, one or more run the network (`lanes`), the caller's blends, and another takes what is finished to
+the writer. How tiles overlap and fade into each other is `modeling.prediction.blend`. Memory is bounded by a few tiles and
+a seam as wide as the scene, whatever its height.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import mmap
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ import torch
 
 from modeling.bands import BandSet, FloatArray, assemble
 from modeling.errors import ModelingError
-from modeling.prediction.blend import Seams, Span, spans, within
+from modeling.prediction.blend import Seams, Span, regular_spans, spans, within
 
 BoolArray = npt.NDArray[np.bool_]
 SlicesYX = tuple[slice, slice]
@@ -35,6 +36,8 @@ Tile = tuple[Span, Span]
 """A tile by its rows and its columns."""
 STRIP_ROWS = 256
 """Rows that are read at a time."""
+_TILES_PER_LANE = 4
+"""With fewer a lane that has nothing left to do costs more than lanes bring."""
 
 
 class ProbabilityModel(Protocol):
@@ -50,12 +53,31 @@ class ProbabilityModel(Protocol):
         ...
 
 
+@runtime_checkable
+class StagedModel(ProbabilityModel, Protocol):
+    """A model that takes its input as it is to be while it is read: strips in a cache instead of tiles in memory."""
+
+    @property
+    def input_type(self) -> torch.dtype | None:
+        """The type of what it takes, None when it takes physical values only."""
+        ...
+
+    def make_ready(self, layers: Layers, out: torch.Tensor, /) -> None:
+        """Put layers, each (y, x) in physical units, into `out` (channel, y, x) as the network takes them."""
+        ...
+
+    def probability_of_ready(self, x: torch.Tensor, /) -> torch.Tensor:
+        """As `probability`, of (batch, channel, y, x), channels-last, that `make_ready` gave."""
+        ...
+
+
 @dataclass(frozen=True)
 class ReadTile:
     """What was read of a tile; nothing is kept of one without a valid pixel."""
 
-    channels: FloatArray | None
-    """(channel, y, x) of its window, or None when the network need not see it."""
+    channels: FloatArray | torch.Tensor | None
+    """(channel, y, x) of its window: an array of physical values, a tensor as `StagedModel.make_ready` gives it, or None
+    when the network need not see it."""
     valid: BoolArray
     """(y, x) of its core."""
 
@@ -67,29 +89,41 @@ def predict_tiles(
     write: TileWriter,
     *,
     tile_px: int = 512,
-    halo_px: int = 24,
+    halo_px: int = 8,
     batch: int = 1,
+    lanes: int = 1,
     wanted: Callable[[SlicesYX], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    tiles: list[Tile] | None = None,
 ) -> None:
     """Map a scene of `shape_yx` pixels: float32 probability in [0, 1], NaN where a pixel is not valid.
 
-    `read` is called from one other thread, one window at a time (at most `STRIP_ROWS` high), so that the next `batch`
-    tiles are read while the network works on these. `write` is called from one other thread and gets every pixel once,
-    in windows of about `tile_px`, row by row from left to right. A tile whose core `wanted` refuses
+    `read` is called from one other thread, one window at a time (at most `STRIP_ROWS` high), so that the next tiles are
+    read while the network works on these: on `batch` together in each of `lanes` threads, to which torch's threads are
+    dealt out equally; with too few tiles to keep them all busy in one. `write` is called from one other thread and gets
+    every pixel once, in windows of about `tile_px`, row by row from left to right. A tile whose core `wanted` refuses
     is not read and is NaN; one without a valid pixel is read but never sent to the network. `progress(done, total)`
-    counts tiles. Raises `ModelingError` for impossible sizes and for a network that gives NaN or another shape.
+    counts tiles. `tiles` are other ones than `tiles_of` gives (`lattice_tiles`).
+    Raises `ModelingError` for impossible sizes and for a network that gives NaN or another shape.
     """
-    tiles = tiles_of(shape_yx, tile_px, halo_px)
+    tiles, buffers = tiles or tiles_of(shape_yx, tile_px, halo_px), Buffers()
 
     def read_one(tile: Tile) -> ReadTile | None:
         row, column = tile
         if wanted is not None and not wanted((row.core, column.core)):
             return None
-        return read_tile(model.bands, read, tile)
+        return read_tile(model.bands, read, tile, buffers, staged)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-        stitch(_mapped(model, _ahead(reader, read_one, tiles, batch), batch), shape_yx, write, len(tiles), progress)
+    staged = model if isinstance(model, StagedModel) and model.input_type is not None else None
+    if len(tiles) < _TILES_PER_LANE * lanes * batch:
+        lanes = 1
+    with (
+        _threads("read", 1, 1) as reader,
+        _threads("network", lanes, max(1, torch.get_num_threads() // lanes)) as network,
+    ):
+        groups = _together(_ahead(reader, read_one, tiles, batch), batch)
+        mapped = _mapped(network, lanes, lambda group: _through(model, group, buffers), groups)
+        stitch(mapped, shape_yx, write, len(tiles), progress)
 
 
 def tiles_of(shape_yx: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
@@ -100,30 +134,77 @@ def tiles_of(shape_yx: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile
     return [(row, column) for row in rows for column in columns]
 
 
-def read_tile(bands: BandSet, read: TileReader, tile: Tile) -> ReadTile:
-    """Read a tile, in strips of at most `STRIP_ROWS`, and stack its channels.
+def lattice_tiles(shape_yx: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
+    """The tiles of a scene cut at every `tile_px`, row by row; raises `ModelingError` for impossible sizes."""
+    if min(shape_yx) < 1 or halo_px < 0 or tile_px < max(1, halo_px):
+        raise ModelingError(
+            f"cannot tile {shape_yx} pixels by {tile_px} with a halo of {halo_px}, which is at most as large"
+        )
+    rows, columns = (regular_spans(size, tile_px, halo_px) for size in shape_yx)
+    return [(row, column) for row in rows for column in columns]
+
+
+class Buffers:
+    """Memory of tiles that the network has seen, for those to be read next: every page of a fresh one costs a fault."""
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[tuple[int, ...], torch.dtype], deque[torch.Tensor]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """A contiguous tensor of any content."""
+        free = self._free.setdefault((shape, dtype), deque())
+        try:
+            return free.pop()
+        except IndexError:
+            return _off_heap(shape, dtype)
+
+    def give(self, tensor: torch.Tensor) -> None:
+        """Back, when nobody looks at it any more. May be called from another thread than `take`."""
+        self._free.setdefault((tuple(tensor.shape), tensor.dtype), deque()).append(tensor)
+
+
+def read_tile(
+    bands: BandSet, read: TileReader, tile: Tile, buffers: Buffers | None = None, staged: StagedModel | None = None
+) -> ReadTile:
+    """Read a tile, in strips of at most `STRIP_ROWS`, and stack its channels, as `staged` takes them if given.
 
     Strips, because what a reader holds for a window (layers as they are stored, in physical units, masks) is several times
-    what the network sees of it.
+    what the network sees of it. The memory is from `buffers` if given; `give_back` returns it.
     """
     row, column = tile
     shape = row.window.stop - row.window.start, column.window.stop - column.window.start
-    channels, valid = _off_heap((len(bands.channels), *shape)), np.empty(shape, np.bool_)
+    memory, count = buffers or Buffers(), len(bands.channels)
+    dtype = torch.float32 if staged is None else staged.input_type or torch.float32
+    taken = memory.take((count, *shape) if staged is None else (*shape, count), dtype)
+    channels = taken if staged is None else taken.permute(2, 0, 1)
+    valid = np.empty(shape, np.bool_)
     for top in range(row.window.start, row.window.stop, STRIP_ROWS):
         rows = slice(top, min(top + STRIP_ROWS, row.window.stop))
         layers, valid[within(rows, row.window)] = read((rows, column.window))
-        assemble(bands, layers, out=channels[:, within(rows, row.window)])
+        part = channels[:, within(rows, row.window)]
+        if staged is None:
+            assemble(bands, layers, out=part.numpy())
+        else:
+            staged.make_ready(layers, part)
     core = valid[within(row.core, row.window), within(column.core, column.window)].copy()
+    content = ReadTile(channels if staged is not None else channels.numpy(), core)
     if not valid[within(row.blend, row.window), within(column.blend, column.window)].any():
+        _give_back(content, memory)
         return ReadTile(None, core)
-    return ReadTile(channels, core)
+    return content
 
 
-def _off_heap(shape: tuple[int, ...]) -> FloatArray:
-    """An empty array outside the C allocator's heap, where it would lie between the network's tensors and scatter them."""
-    size = math.prod(shape)
-    memory = _own_pages(size * np.dtype(np.float32).itemsize)
-    return np.frombuffer(memory, np.float32, size).reshape(shape)
+def _give_back(content: ReadTile, buffers: Buffers) -> None:
+    """Return what `read_tile` took for a tile, once the network has seen it."""
+    if isinstance(content.channels, torch.Tensor):
+        buffers.give(content.channels.permute(1, 2, 0))
+    elif content.channels is not None:
+        buffers.give(torch.from_numpy(content.channels))
+
+
+def _off_heap(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """An empty tensor outside the C allocator's heap, where it would lie between the network's own and scatter them."""
+    return torch.frombuffer(_own_pages(math.prod(shape) * dtype.itemsize), dtype=dtype).view(shape)
 
 
 def _own_pages(size: int) -> mmap.mmap:
@@ -137,11 +218,13 @@ def _own_pages(size: int) -> mmap.mmap:
 
 Mapped = tuple[Tile, torch.Tensor | None, BoolArray | None]
 """A tile, its probability over its `blend`, and the valid pixels of its core; None where it was not mapped or not read."""
+_Group = list[tuple[Tile, ReadTile | None]]
 
 
 def as_mapped(tile: Tile, probability: FloatArray | None, valid: BoolArray) -> Mapped:
     """A tile whose probability was computed elsewhere and came as an array, for `stitch`."""
-    return tile, None if probability is None else torch.from_numpy(probability), valid
+    # Writable, because blending writes into it; what came over the network may not be.
+    return tile, None if probability is None else torch.from_numpy(np.require(probability, requirements="W")), valid
 
 
 def stitch(
@@ -163,10 +246,18 @@ def tile_probability(model: ProbabilityModel, tiles: list[Tile], channels: list[
     stacked = torch.from_numpy(channels[0][np.newaxis] if len(channels) == 1 else np.stack(channels))
     if torch.cuda.is_available():
         stacked = stacked.pin_memory()  # so that the copy to the device waits for nothing
+    return _blends(tiles, stacked, model.probability)
+
+
+def _blends(
+    tiles: list[Tile], stacked: torch.Tensor, probability_of: Callable[[torch.Tensor], torch.Tensor]
+) -> list[torch.Tensor]:
     with torch.inference_mode():
-        probability = model.probability(stacked).float()
-    if probability.shape != (len(channels), *channels[0].shape[1:]):
+        probability = probability_of(stacked).float()
+    if probability.shape != (stacked.shape[0], *stacked.shape[2:]):
         raise ModelingError(f"the network gave shape {tuple(probability.shape)} for an input of {tuple(stacked.shape)}")
+    if probability.untyped_storage().data_ptr() == stacked.untyped_storage().data_ptr():
+        probability = probability.clone()  # a network that passes its input on: the next tile is read into that
     return [
         one[within(row.blend, row.window), within(column.blend, column.window)]
         for (row, column), one in zip(tiles, probability, strict=True)
@@ -192,27 +283,76 @@ def _ahead(
             future.cancel()
 
 
-def _mapped(model: ProbabilityModel, contents: Iterator[tuple[Tile, ReadTile | None]], batch: int) -> Iterator[Mapped]:
-    """Send tiles through the network, those of one shape that follow each other together."""
-    held: list[tuple[Tile, ReadTile | None]] = []
-
-    def flush() -> Iterator[Mapped]:
-        seen = [
-            (tile, content.channels) for tile, content in held if content is not None and content.channels is not None
-        ]
-        made = iter(tile_probability(model, [tile for tile, _ in seen], [each for _, each in seen]) if seen else ())
-        for tile, content in held:
-            probability = next(made) if content is not None and content.channels is not None else None
-            yield tile, probability, None if content is None else content.valid
-        held.clear()
-
+def _together(contents: Iterator[tuple[Tile, ReadTile | None]], batch: int) -> Iterator[_Group]:
+    """Tiles in groups: those of one shape that follow each other, at most `batch` of them."""
+    held: _Group = []
     for tile, content in contents:
         shape = None if content is None or content.channels is None else content.channels.shape
         others = {each.channels.shape for _, each in held if each is not None and each.channels is not None}
-        if held and (len(held) == batch or (shape is not None and others - {shape})):
-            yield from flush()
+        if shape is not None and others - {shape}:
+            yield held
+            held = []
         held.append((tile, content))
-    yield from flush()
+        if len(held) == batch:  # at once: nothing more need be read before the network has these
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _through(model: ProbabilityModel, group: _Group, buffers: Buffers) -> list[Mapped]:
+    """Send a group of tiles through the network together, those that it has to see."""
+    seen = [(tile, content) for tile, content in group if content is not None and content.channels is not None]
+    tiles = [tile for tile, _ in seen]
+    ready = [content.channels for _, content in seen if isinstance(content.channels, torch.Tensor)]
+    plain = [content.channels for _, content in seen if isinstance(content.channels, np.ndarray)]
+    made: Iterator[torch.Tensor] = iter(())
+    if plain:
+        made = iter(tile_probability(model, tiles, plain))
+    elif ready and isinstance(model, StagedModel):
+        stacked = (
+            ready[0][None] if len(ready) == 1 else torch.stack(ready).contiguous(memory_format=torch.channels_last)
+        )
+        made = iter(_blends(tiles, stacked, model.probability_of_ready))
+    for _, content in seen:
+        _give_back(content, buffers)
+    return [
+        (
+            tile,
+            next(made) if content is not None and content.channels is not None else None,
+            None if content is None else content.valid,
+        )
+        for tile, content in group
+    ]
+
+
+@contextmanager
+def _threads(name: str, count: int, each: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads of which each computes with `each` of torch's."""
+    before = torch.get_num_threads()
+    try:
+        # What torch is told holds for the thread that tells it, and for threads that begin later: taken back at the end.
+        with ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(each,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def _mapped(
+    pool: ThreadPoolExecutor, lanes: int, through: Callable[[_Group], list[Mapped]], groups: Iterator[_Group]
+) -> Iterator[Mapped]:
+    """What comes of the groups, in their order; one more than there are lanes waits for the first that is free."""
+    running: deque[Future[list[Mapped]]] = deque()
+    try:
+        for group in groups:
+            running.append(pool.submit(through, group))
+            if len(running) > lanes:
+                yield from running.popleft().result()
+        while running:
+            yield from running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
 
 
 class _Writer:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from modeling.errors import DataError
+from modeling.scoring.counting import MatchedCounts
 from modeling.scoring.metrics import SCORES, Confusion, scores_of
 from modeling.scoring.objects import ObjectCounts
 
@@ -57,6 +58,15 @@ class Interval:
             raise DataError(f"a stored interval cannot be read: {error!r}") from error
 
 
+class CountedObjects(Protocol):
+    """Objects counted in a block: `objects.ObjectCounts`, or `counting.MatchedCounts`."""
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """true, found, mapped, right."""
+        ...
+
+
 @dataclass(frozen=True)
 class Difference:
     """One map's score minus another's, on the same blocks."""
@@ -87,7 +97,7 @@ def intervals(
 
 
 def object_intervals(
-    parts: Sequence[ObjectCounts],
+    parts: Sequence[CountedObjects],
     *,
     strata: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
@@ -101,7 +111,7 @@ def object_intervals(
 
 
 def size_intervals(
-    parts: Sequence[ObjectCounts],
+    parts: Sequence[ObjectCounts | MatchedCounts],
     *,
     strata: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
@@ -109,14 +119,33 @@ def size_intervals(
     level: float = LEVEL,
 ) -> list[Interval]:
     """The recall of each size class of landslides, smallest first, with its interval; see `intervals`."""
-    counts = _table([(*part.found, *part.true) for part in parts])
+    return _class_intervals([(*part.found, *part.true) for part in parts], strata, resamples, seed, level)
+
+
+def mapped_size_intervals(
+    parts: Sequence[ObjectCounts | MatchedCounts],
+    *,
+    strata: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[Interval]:
+    """The precision of each size class of mapped landslides, smallest first, with its interval; see `intervals`."""
+    return _class_intervals([(*part.right, *part.mapped) for part in parts], strata, resamples, seed, level)
+
+
+def _class_intervals(
+    rows: Sequence[tuple[int, ...]], strata: Sequence[str] | None, resamples: int, seed: int, level: float
+) -> list[Interval]:
+    """Of rows with a count of some for each class, then one of all: the share, class by class."""
+    counts = _table(rows)
     classes = counts.shape[1] // 2
 
-    def recall(sums: DoubleArray) -> DoubleArray:
+    def share(sums: DoubleArray) -> DoubleArray:
         return _ratio(sums[..., :classes], sums[..., classes:])
 
-    drawn, whole = recall(_draws(counts, strata, resamples, seed)), recall(counts.sum(axis=0))
-    return [_interval(float(whole[k]), drawn[:, k], level, len(parts)) for k in range(classes)]
+    drawn, whole = share(_draws(counts, strata, resamples, seed)), share(counts.sum(axis=0))
+    return [_interval(float(whole[k]), drawn[:, k], level, len(rows)) for k in range(classes)]
 
 
 def difference(

@@ -19,6 +19,7 @@ import torch
 from modeling.data.batches import IGNORE, Block, Blocks
 from modeling.errors import DataError, ModelingError
 from modeling.scoring.bootstrap import Interval, intervals, object_intervals
+from modeling.scoring.counting import MatchedCounts, matched_counts
 from modeling.scoring.metrics import Confusion, confusion
 from modeling.scoring.objects import ObjectCounts, object_counts
 from modeling.scoring.reliability import MarginHistogram, Reliability, reliability
@@ -73,6 +74,13 @@ class BlockScore:
     """Landslides, by size."""
     group: str = ""
     """Blocks of one group are drawn together; empty: it lies apart from all others."""
+    matched: MatchedCounts | None = None
+    """Landslides one for one, by size; None where nobody asked for them."""
+
+    def __add__(self, other: BlockScore) -> BlockScore:
+        """Both as one, under the first one's name."""
+        matched = None if self.matched is None or other.matched is None else self.matched + other.matched
+        return replace(self, pixels=self.pixels + other.pixels, objects=self.objects + other.objects, matched=matched)
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,12 @@ class Evaluation:
         first, *others = (block.objects for block in self.blocks)
         return sum(others, first)
 
+    @property
+    def matched(self) -> MatchedCounts | None:
+        """Landslides of the whole set one for one; None where they were not counted so."""
+        first, *others = self.blocks
+        return sum(others, first).matched
+
     def scores(self) -> dict[str, float]:
         """Pixel scores of the whole set, as `metrics.SCORES` names them."""
         return self.pixels.scores()
@@ -120,13 +134,7 @@ class Evaluation:
         together: dict[tuple[str, str], BlockScore] = {}
         for block in self.blocks:
             key = block.domain, block.group or block.name
-            before = together.get(key)
-            together[key] = replace(
-                block,
-                name=key[1],
-                pixels=block.pixels if before is None else before.pixels + block.pixels,
-                objects=block.objects if before is None else before.objects + block.objects,
-            )
+            together[key] = together[key] + block if key in together else replace(block, name=key[1])
         return tuple(together.values())
 
     def intervals(self, *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
@@ -140,6 +148,21 @@ class Evaluation:
         ground = self.ground()
         parts, strata = [piece.objects for piece in ground], [piece.domain for piece in ground]
         return object_intervals(parts, strata=strata, resamples=resamples, seed=seed)
+
+    def matched_ground(self) -> list[MatchedCounts] | None:
+        """Landslides one for one in each of `ground`; None where they were not counted so."""
+        counted = [piece.matched for piece in self.ground() if piece.matched is not None]
+        return counted if len(counted) == len(self.ground()) else None
+
+    def matched_intervals(self, *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
+        """95 % intervals of precision, recall and F1 of landslides one for one.
+
+        Raises `DataError` where they were not counted so.
+        """
+        parts = self.matched_ground()
+        if parts is None:
+            raise DataError("landslides were not matched one for one in this evaluation: evaluate again with `matched`")
+        return object_intervals(parts, strata=[piece.domain for piece in self.ground()], resamples=resamples, seed=seed)
 
     def reliability(self, bins: int = 15) -> Reliability | None:
         """How often a stated probability came true; None when a mask was scored."""
@@ -160,6 +183,7 @@ class Evaluation:
                     "group": block.group,
                     "pixels": list(block.pixels.counts),
                     "objects": block.objects.to_json(),
+                    **({} if block.matched is None else {"matched": block.matched.to_json()}),
                 }
                 for block in self.blocks
             ],
@@ -178,6 +202,7 @@ class Evaluation:
                         Confusion(*(int(count) for count in block["pixels"])),
                         ObjectCounts.from_json(block["objects"]),
                         str(block["group"]),
+                        MatchedCounts.from_json(block["matched"]) if "matched" in block else None,
                     )
                     for block in stored["blocks"]
                 ),
@@ -190,12 +215,21 @@ class Evaluation:
 
 
 def evaluate(
-    model: Scorable, blocks: Blocks, *, device: torch.device | str = "cpu", told: Told | None = None
+    model: Scorable,
+    blocks: Blocks,
+    *,
+    device: torch.device | str = "cpu",
+    matched: bool = False,
+    told: Told | None = None,
 ) -> Evaluation:
-    """Score a model with its own temperature and threshold; neither is ever fitted here."""
+    """Score a model with its own temperature and threshold; neither is ever fitted here.
+
+    `matched` counts landslides one for one as well (`modeling.scoring.counting`).
+    """
     return evaluate_margin(
-        model.margin, blocks, temperature=model.temperature, threshold=model.threshold, device=device, told=told
-    )
+        model.margin, blocks, temperature=model.temperature, threshold=model.threshold, device=device, matched=matched,
+        told=told,
+    )  # fmt: skip
 
 
 def evaluate_margin(
@@ -205,9 +239,10 @@ def evaluate_margin(
     temperature: float = 1.0,
     threshold: float = 0.5,
     device: torch.device | str = "cpu",
+    matched: bool = False,
     told: Told | None = None,
 ) -> Evaluation:
-    """Score `sigmoid(margin / temperature) >= threshold` over blocks.
+    """Score `sigmoid(margin / temperature) >= threshold` over blocks; `matched` is as for `evaluate`.
 
     Raises `DataError` when there is no block or no pixel with a truth, `ModelingError` when the network gives NaN.
     """
@@ -215,7 +250,7 @@ def evaluate_margin(
     histograms: dict[str, MarginHistogram] = {}
     for block, values in block_margins(margin, blocks, device=device):
         probability = torch.sigmoid(torch.from_numpy(values) / temperature).numpy()
-        counted.append(_count(block, probability >= threshold))
+        counted.append(_count(block, probability >= threshold, matched=matched))
         known = MarginHistogram.of(values, block.truth == 1, block.truth != IGNORE)
         histograms[block.domain] = histograms[block.domain] + known if block.domain in histograms else known
         if told is not None:
@@ -227,7 +262,7 @@ def evaluate_mask(predict: Callable[[Block], BoolArray], blocks: Blocks, *, told
     """Score masks, bool (y, x), that come without a probability: a rule or somebody else's map."""
     counted: list[BlockScore] = []
     for block in blocks:
-        counted.append(_count(block, predict(block)))
+        counted.append(_count(block, predict(block), matched=False))
         if told is not None:
             told(len(counted), len(blocks))
     return _checked(Evaluation(tuple(counted), {}, 1.0, 0.5))
@@ -280,7 +315,7 @@ def _finite(block: Block, values: FloatArray) -> FloatArray:
     return values
 
 
-def _count(block: Block, mapped: BoolArray) -> BlockScore:
+def _count(block: Block, mapped: BoolArray, *, matched: bool) -> BlockScore:
     truth, valid = block.truth == 1, block.truth != IGNORE
     if mapped.shape != truth.shape:
         raise DataError(f"the map of block {block.name} has shape {mapped.shape}, its truth has {truth.shape}")
@@ -291,6 +326,7 @@ def _count(block: Block, mapped: BoolArray) -> BlockScore:
         confusion(mapped, truth, valid),
         object_counts(mapped, truth, valid, pixel_area_m2=area),
         block.group,
+        matched_counts(mapped, truth, valid, pixel_area_m2=area) if matched else None,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from modeling.scoring.bootstrap import Interval
 from modeling.scoring.evaluate import Evaluation
+from modeling.scoring.evaluation_summary import SizeScores, by_size
 from modeling.scoring.tables import markdown_table, percent, with_interval
 
 PIXEL_SCORES = ("f1", "iou", "miou", "mcc", "precision", "recall", "pa", "cpa", "oa")
@@ -20,8 +21,7 @@ NAMES = {
 
 def evaluation_text(evaluation: Evaluation, *, model: str, data: str) -> str:
     """A short report; `model` and `data` say in words what was scored on what."""
-    scores, objects = evaluation.intervals(), evaluation.object_intervals()
-    counts, ground = evaluation.pixels, evaluation.ground()
+    scores, counts, ground = evaluation.intervals(), evaluation.pixels, evaluation.ground()
     parts = [
         f"# {model} on {data}",
         f"- {len(evaluation.blocks)} blocks, {len(ground)} pieces of ground that lie apart, {sum(counts.counts):,} pixels "
@@ -30,10 +30,7 @@ def evaluation_text(evaluation: Evaluation, *, model: str, data: str) -> str:
         f"- {_calibration(evaluation)}",
         "## Pixels\n\nPer cent, counts accumulated over the whole set; 95 % intervals by drawing ground again.\n\n"
         + markdown_table(["score", "value"], [[NAMES[name], with_interval(scores[name])] for name in PIXEL_SCORES]),
-        "## Landslides\n\nFound: half of it is mapped. Right: half of a mapped object is true.\n\n"
-        + markdown_table(["score", "value"], [[NAMES[name], with_interval(objects[name])] for name in OBJECT_SCORES])
-        + "\n\n"
-        + _sizes(evaluation),
+        *_landslides(evaluation),
     ]
     if len(evaluation.domains) > 1:
         parts.append("## By domain\n\n" + _domains(evaluation))
@@ -52,15 +49,36 @@ def _calibration(evaluation: Evaluation) -> str:
     return f"expected calibration error {percent(found.ece)} %, Brier score {found.brier:.4f}"
 
 
-def _sizes(evaluation: Evaluation) -> str:
+def _landslides(evaluation: Evaluation) -> list[str]:
+    """Counted one for one where they were, and by the halves of them that are mapped or true."""
+    strata = [piece.domain for piece in evaluation.ground()]
+    half = [piece.objects for piece in evaluation.ground()]
+    covered = (
+        "Found: half of it is mapped. Right: half of a mapped object is true. Scars that grow together in one map and apart "
+        "in the other are found all the same.\n\n"
+        + _object_tables(evaluation.object_intervals(), by_size(half, strata))
+    )
+    matched = evaluation.matched_ground()
+    if matched is None:
+        return ["## Landslides\n\n" + covered]
+    one_for_one = (
+        "Matched one for one: a mapped landslide is right for one true one at most, of which it covers at least half while "
+        "it is itself true by at least half.\n\n"
+        + _object_tables(evaluation.matched_intervals(), by_size(matched, strata))
+    )
+    return ["## Landslides\n\n" + one_for_one, "## Landslides by what is covered\n\n" + covered]
+
+
+def _object_tables(scores: Mapping[str, Interval], sizes: Sequence[SizeScores]) -> str:
     rows = [
         [
-            size_name(size["low_m2"], size["high_m2"]), f"{size['true']:,}", f"{size['found']:,}",
-            _or_none(size["recall"]), f"{size['mapped']:,}", _or_none(size["precision"]),
+            size_name(size.low_m2, size.high_m2), f"{size.true:,}", _or_none(size.recall), f"{size.mapped:,}",
+            _or_none(size.precision),
         ]
-        for size in evaluation.objects.by_size()
+        for size in sizes
     ]  # fmt: skip
-    return markdown_table(["size", "landslides", "found", "recall", "mapped", "precision"], rows)
+    whole = markdown_table(["score", "value"], [[NAMES[name], with_interval(scores[name])] for name in OBJECT_SCORES])
+    return whole + "\n\n" + markdown_table(["size", "landslides", "recall", "mapped", "precision"], rows)
 
 
 def _domains(evaluation: Evaluation) -> str:
@@ -72,5 +90,5 @@ def _domains(evaluation: Evaluation) -> str:
     return markdown_table(["domain", "blocks", "F1", "IoU", "precision", "recall"], rows)
 
 
-def _or_none(share: float | None) -> str:
-    return "none there" if share is None else percent(share)
+def _or_none(share: Interval | None) -> str:
+    return "none there" if share is None else with_interval(share)

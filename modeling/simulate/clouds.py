@@ -52,7 +52,7 @@ def make_clouds(rng: np.random.Generator, shape_yx: tuple[int, int], cover: floa
     move = round(reach * math.cos(azimuth)), round(-reach * math.sin(azimuth))  # shadows fall away from the sun
     pad_y, pad_x = abs(move[0]), abs(move[1])
     wide = (shape_yx[0] + pad_y, shape_yx[1] + pad_x)
-    field = fractal(rng, wide, rng.uniform(60, 220), 7, beta=3.2)
+    field = fractal(rng, wide, rng.uniform(100, 400), 7, beta=3.6)
     limit = float(np.quantile(field[::4, ::4], 1 - min(cover, 0.95)))
     thick = ramp(field, limit - 0.05, limit + 0.35)
     veil = 0.35 * ramp(fractal(rng, wide, 300, 20), 0.8, 2.2) * np.float32(rng.random() < 0.5)
@@ -68,8 +68,6 @@ def make_clouds(rng: np.random.Generator, shape_yx: tuple[int, int], cover: floa
     return Clouds(np.ascontiguousarray(here), shade, score.astype(np.float32))
 
 
-def seen_through(clouds: Clouds, clear: FloatArray, lit_share: float, white: FloatArray) -> FloatArray:
-    """Reflectance (band, y, x) with clouds of reflectance `white` (band,) over `clear` that loses `lit_share` in shade."""
-    out = clear * (1 - np.float32(lit_share) * clouds.shade)
-    out += clouds.opacity * (white[:, None, None] - out)
-    return out
+def seen_through(clouds: Clouds, clear: FloatArray, white: FloatArray) -> FloatArray:
+    """Reflectance (band, y, x) with clouds of reflectance `white` (band,) over `clear`, whose light knows their shade."""
+    return clear + clouds.opacity * (white[:, None, None] - clear)

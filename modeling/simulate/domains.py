@@ -40,6 +40,8 @@ class Domain:
     """Elevation of the outlets before valleys are filled."""
     hillslope: float = 30.0
     """Steepest angle of the hillslopes before smoothing."""
+    hillslope_spread: float = 0.2
+    """How much the tangent of that angle varies from place to place: the deviation of its logarithm, cut off near the angle."""
     valley_spacing: float = 220.0
     """Sets how densely the land is dissected: slopes flatten where more than (0.45 times this) squared drains through."""
     concavity: float = 0.4
@@ -77,7 +79,7 @@ class Domain:
     friction: float = 30.0
     """Slides start around this slope: hardly 6 degrees below it, as easily as anywhere 10 degrees above it."""
     slide_share: float = 0.035
-    """Sum of the areas drawn for landslides over the region's area; about half as much again is painted."""
+    """Sum of the areas drawn for landslides over the region's area; overlap takes a little from what is painted."""
     slide_scale: float = 1.0
     """Factor on the areas drawn from the distribution of Malamud et al. (2004)."""
     slide_min_m2: float = 900.0
@@ -126,9 +128,10 @@ _PRESETS = (
         "Hokkaido Eastern Iburi 2018: low, densely dissected hills under pumice and broadleaf forest; thousands of "
         "shallow slides",
         141.96, 42.73, "2018-09-06",
-        hillslope=31.0, valley_spacing=190.0, ridge_rounding=14.0, floodplain=9.0, base_elevation=30.0,
-        friction=24.0, slide_share=0.05, elongation=2.6, soil_brightness=0.21, soil_redness=2.3,
-        conifer_share=0.2, snow_line_summer=3500.0, snow_line_winter=-500.0, pre_step_days=(5, 25),
+        hillslope=34.0, hillslope_spread=0.35, valley_spacing=130.0, ridge_rounding=9.0, floodplain=9.0,
+        base_elevation=30.0, friction=24.0, slide_share=0.05, elongation=2.2, soil_brightness=0.18, aerosol=0.1, soil_redness=2.3,
+        conifer_share=0.2, rock_share=0.003, snow_line_summer=3500.0, snow_line_winter=-500.0,
+        pre_step_days=(5, 25),
     ),
     Domain(
         "jiuzhaigou",

@@ -11,8 +11,8 @@ from scipy import ndimage
 from modeling.simulate.domains import Domain
 from modeling.simulate.drainage import IndexArray
 from modeling.simulate.landslides import make_slides
-from modeling.simulate.noise import BoolArray, CodeArray, FloatArray, fractal, patches, ramp, stream
-from modeling.simulate.terrain import Terrain
+from modeling.simulate.noise import BoolArray, CodeArray, FloatArray, fractal, patches, ramp, resample, stream
+from modeling.simulate.terrain import STEP, Terrain
 
 BROADLEAF, CONIFER, OPEN, CROP, ROCK, TOWN, WATER, GRAVEL = range(8)
 CLASSES = ("broadleaf forest", "conifer forest", "shrub and grass", "crops", "rock", "town", "water", "river gravel")
@@ -69,8 +69,8 @@ def make_cover(domain: Domain, seed: int, terrain: Terrain, pixel_m: float) -> C
     stage = ramp(fractal(rng, shape, 40, 3), 0.2, 0.8) * river * np.float32(rng.choice([-1.0, 0.0, 1.0]))
     return Cover(
         classes=classes,
-        density=np.clip(1.0 + 0.10 * fractal(rng, shape, 60, 2, beta=1.6), 0.6, 1.25),
-        tone=np.clip(1.0 + 0.14 * fractal(rng, shape, 30, 2.5, beta=1.8), 0.5, 1.6),
+        density=np.clip(1.0 + 0.08 * fractal(rng, shape, 60, 2, beta=1.6), 0.6, 1.25),
+        tone=np.clip(1.0 + 0.10 * fractal(rng, shape, 60, 2, beta=1.4), 0.5, 1.6),
         field_phase=phase,
         harvested=harvested,
         felled=felled,
@@ -89,10 +89,11 @@ def _classes(
     classes = np.full(shape, BROADLEAF, np.uint8)
     elevation = terrain.elevation_m
     height = (elevation - elevation.min()) / max(float(np.ptp(elevation)), 1.0)
-    classes[patches(fractal(rng, shape, 120, 8) + 0.5 * height, domain.conifer_share)] = CONIFER
-    classes[patches(fractal(rng, shape, 100, 5), domain.open_share)] = OPEN
-    classes[elevation + 80 * fractal(rng, shape, 60, 5) > domain.tree_line] = OPEN
-    rocky = ramp(terrain.slope_deg, 34, 52) + 0.5 * fractal(rng, shape, 60, 8)
+    classes[patches(fractal(rng, shape, 160, 10, beta=3.2) + 0.5 * height, domain.conifer_share)] = CONIFER
+    classes[patches(fractal(rng, shape, 140, 6, beta=3.2), domain.open_share)] = OPEN
+    uneven_m = min(80.0, 0.2 * float(np.ptp(elevation)))
+    classes[elevation + uneven_m * fractal(rng, shape, 60, 5) > domain.tree_line] = OPEN
+    rocky = ramp(terrain.slope_deg, domain.hillslope - 9, domain.hillslope + 9) + 0.5 * fractal(rng, shape, 60, 8)
     rocky += 0.8 * ramp(elevation, domain.tree_line - 100, domain.tree_line + 400)
     classes[patches(rocky, domain.rock_share)] = ROCK
     number, phase, harvest = _fields(rng, shape, pixel_m)
@@ -102,13 +103,20 @@ def _classes(
     classes[town] = TOWN
     half_px = np.clip(np.sqrt(terrain.channel_area_m2 / max(float(terrain.channel_area_m2.max()), 1.0)), 0.15, 1)
     wide = terrain.channel_area_m2 > max(1.0e6, float(np.quantile(terrain.channel_area_m2, 0.985)))
-    distance = ndimage.distance_transform_edt(~wide).astype(np.float32)
+    distance = _from_channels(wide)
     local = ndimage.grey_dilation(np.where(wide, half_px, 0).astype(np.float32), size=9)
     reach = local * np.float32(domain.river_width / pixel_m / 2)
     wander = 0.5 * fractal(rng, shape, 25, 3)
     classes[distance < 2.2 * reach + wander] = GRAVEL
     classes[distance < 0.9 * reach + 0.4 * wander + 0.3] = WATER
     return classes, phase, np.where(classes == CROP, harvest, 0).astype(np.float32)
+
+
+def _from_channels(wide: BoolArray) -> FloatArray:
+    """Distance (y, x) in pixels from the middle lines of channels, which are known on the terrain's coarse grid only."""
+    coarse = ndimage.distance_transform_edt(~wide[::STEP, ::STEP]).astype(np.float32) * STEP
+    y, x = (np.arange(n, dtype=np.float32) / np.float32(STEP) for n in wide.shape)
+    return resample(coarse, y, x)
 
 
 def _fields(

@@ -23,6 +23,8 @@ from modeling.simulate.terrain import Terrain, make_terrain
 
 PASS_HOUR_LOCAL = 10.5
 """Local solar time of Sentinel-2's descending node."""
+ADJACENCY_M = 1000.0
+"""Side of the square of ground from which the air scatters light into a pixel."""
 SCALE = 10_000
 """Digital numbers per unit of reflectance."""
 
@@ -212,22 +214,22 @@ def _observe(
     """One overpass: light, air, a shift against the grid, clouds, noise of the sensor, and the edge of the swath."""
     shape = tone.shape
     sun = sun_at(time, domain.latitude)
-    aerosol = float(np.clip(domain.aerosol * math.exp(0.4 * rng.standard_normal()), 0.02, 0.8))
-    light = illumination(terrain, sun, aerosol) * tone
+    aerosol = float(np.clip(domain.aerosol * math.exp(0.6 * rng.standard_normal()), 0.01, 0.8))
+    cover = min(domain.cloudiness * math.exp(0.7 * rng.standard_normal()), 0.9) if rng.random() < 0.8 else 0.0
+    clouds = make_clouds(rng, shape, cover, sun, pixel_m)
+    light = illumination(terrain, sun, aerosol, bands, pixel_m=pixel_m, shade=clouds.shade) * tone
     # Not a product of matrices: BLAS sums in an order that depends on the number of threads.
     surface = np.einsum("kb,kyx->byx", ground.astype(np.float32), shares.astype(np.float32, copy=False))
-    seen = to_sensor(surface, light, sun, aerosol, bands)
+    seen = to_sensor(surface, light, sun, aerosol, bands, around_px=round(ADJACENCY_M / pixel_m))
     shift = rng.normal(0, domain.misregistration_px, 2)
     for band in seen:
         band[:] = ndimage.shift(band, shift, order=1, mode="nearest", prefilter=False)
         if phase == "pre" and any(domain.shift_before_px):
             band[:] = ndimage.shift(band, domain.shift_before_px, order=3, mode="nearest")
-    cover = min(domain.cloudiness * math.exp(0.7 * rng.standard_normal()), 0.9) if rng.random() < 0.8 else 0.0
-    clouds = make_clouds(rng, shape, cover, sun, pixel_m)
     white = np.array([0.55 if name in ("B11", "B12") else 0.75 for name in bands], np.float32) * np.float32(
         rng.uniform(0.7, 1.1)
     )
-    seen = seen_through(clouds, seen, 0.62, white)
+    seen = seen_through(clouds, seen, white)
     seen *= 1 + 0.008 * domain.sensor_noise * rng.standard_normal((len(bands), 1, 1)).astype(np.float32)
     seen += 0.0015 * domain.sensor_noise * rng.standard_normal(seen.shape, dtype=np.float32)
     dn = np.clip(np.rint(seen * SCALE), 1, 65_000).astype(np.uint16)

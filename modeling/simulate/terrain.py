@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from modeling.simulate.domains import Domain
 from modeling.simulate.drainage import IndexArray, accumulate, climb, route
-from modeling.simulate.noise import FloatArray, fractal, resample, stream
+from modeling.simulate.noise import FloatArray, fractal, ramp, resample, stream
 
 STEP = 3
 """The terrain is made on a grid of this many pixels, and interpolated: water does not see single pixels."""
@@ -56,15 +56,20 @@ def make_terrain(domain: Domain, seed: int, shape_yx: tuple[int, int], pixel_m: 
     edge = np.zeros(coarse, bool)
     edge[[0, -1]], edge[:, [0, -1]] = True, True
     outlet = edge & (height < np.quantile(height[edge], OUTLET_SHARE))
-    steepest = math.tan(math.radians(domain.hillslope))
+    # Rock and soil are not alike everywhere: the angle at which hillslopes fail varies over kilometres and less.
+    strength = np.exp(
+        np.float32(domain.hillslope_spread) * (fractal(stream(seed, "rock"), coarse, 60, 6, beta=2.0) - 0.7)
+    )
+    steepest = math.tan(math.radians(domain.hillslope)) * np.clip(strength, 0.3, 1.1).ravel().astype(np.float64)
+    cliff = 1.15 * cell * float(steepest.max())
     head_m2 = (0.45 * domain.valley_spacing) ** 2
     for rounds in range(ROUNDS):
         network = route(height, outlet, cell)
         area = accumulate(network, np.full(height.size, cell * cell))
         slope = np.minimum(steepest, steepest * (area / head_m2) ** -(domain.concavity + 0.08))
         height = climb(network, slope * network.distance_m, np.zeros(height.size)).reshape(coarse).astype(np.float32)
-        height = _without_cliffs(height, 1.15 * steepest * cell)
-        height = ndimage.gaussian_filter(height, 0.8)
+        height = _without_cliffs(height, cliff)
+        height = ndimage.gaussian_filter(height, 0.6)
         if rounds < ROUNDS // 2:
             height += 2.0 * fractal(rng, coarse, 60, 3)
     drained = area.reshape(coarse).astype(np.float32)
@@ -72,8 +77,10 @@ def make_terrain(domain: Domain, seed: int, shape_yx: tuple[int, int], pixel_m: 
     height += (0.02 * domain.hillslope) * fractal(rng, coarse, 25, 3)
     height, above = _fill_valleys(height, drained, domain)
     y, x = (np.arange(n, dtype=np.float32) / np.float32(STEP) for n in shape_yx)
-    fine = ndimage.gaussian_filter(resample(height, y, x), 1.2) + np.float32(domain.base_elevation)
-    fine += np.float32(0.25) * fractal(rng, shape_yx, 20, 2)
+    fine = ndimage.gaussian_filter(resample(height, y, x), 0.8) + np.float32(domain.base_elevation)
+    # Gullies and slumps too small for the coarse grid roughen hillslopes; valley floors are smooth.
+    hilly = ramp(resample(above, y, x), 2.0, 12.0)
+    fine += (np.float32(0.2) + np.float32(0.8) * hilly) * fractal(rng, shape_yx, 24, 2.5, beta=2.6)
     dy, dx = np.gradient(fine, np.float32(pixel_m))
     slope_deg = np.degrees(np.arctan(np.hypot(dy, dx))).astype(np.float32)
     rows, cols = (np.minimum((np.arange(n) + 1) // STEP, m - 1) for n, m in zip(shape_yx, coarse, strict=True))

@@ -20,7 +20,7 @@ from modeling.training.progress import Progress
 SIMULATED = "trained on simulated data only"
 """What `about` says of models that never saw a real landslide."""
 
-_PIXELS = ("precision", "recall", "f1", "iou", "mcc")
+_PIXELS = ("precision", "recall", "f1", "iou", "miou", "mcc", "pa", "cpa", "oa")
 _OBJECTS = ("precision", "recall", "f1")
 
 
@@ -149,7 +149,7 @@ def card_text(model: LandslideModel) -> str:
 ## Scores
 Measured with the stored (rounded) weights and the stored threshold, pixels accumulated over the whole of each part.
 Checkpoint, temperature and threshold were chosen on the validation part: its scores flatter. Intervals are 95 %, from
-drawing the blocks of a part again.
+drawing the blocks of a part again. OA is PA, and CPA is the precision, as the figures of the papers that use them imply.
 
 {_table(card["scores"])}
 Expected calibration error on the validation part: {card["validation_calibration_error"]:.4f}.

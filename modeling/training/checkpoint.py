@@ -86,10 +86,16 @@ def load_checkpoint(
 
 
 def _differing(stored: object, wanted: Mapping[str, Any]) -> list[str]:
-    """The settings that are not the same."""
+    """The settings that are not the same, plain ones with their values."""
     if not isinstance(stored, dict):
         return ["none are stored"]
-    return sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
+    names = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
+    return [_told(name, stored.get(name), wanted.get(name)) for name in names]
+
+
+def _told(name: str, stored: object, wanted: object) -> str:
+    plain = all(value is None or isinstance(value, str | int) for value in (stored, wanted))
+    return f"{name} was {stored}, is {wanted}" if plain else name
 
 
 def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

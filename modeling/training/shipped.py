@@ -70,14 +70,6 @@ _FINE = replace(
     validate_every=300,
     input_scale=2,
 )
-_LAST = replace(
-    _FINE,
-    name="shipped-last",
-    optimiser=replace(_FINE.optimiser, learning_rate=5e-4),
-    schedule=replace(_FINE.schedule, warm_up=50),
-    steps=700,
-    validate_every=200,
-)
 
 
 @dataclass(frozen=True)
@@ -96,9 +88,8 @@ class ShippedRun:
 
 RUNS: Mapping[str, ShippedRun] = {
     "ten-band-coarse": ShippedRun("ten-band", _COARSE),
-    "ten-band-fine": ShippedRun("ten-band", _FINE, start="ten-band-coarse"),
-    "ten-band": ShippedRun("ten-band", _LAST, start="ten-band-fine", seed=1),
-    "rgb-terrain": ShippedRun("rgb-terrain", replace(_FINE, steps=1250), start="ten-band-fine"),
+    "ten-band": ShippedRun("ten-band", _FINE, start="ten-band-coarse"),
+    "rgb-terrain": ShippedRun("rgb-terrain", replace(_FINE, steps=1250), start="ten-band"),
     "rgb": ShippedRun("rgb", replace(_FINE, steps=700), start="rgb-terrain"),
 }
 """Each starts from the weights of another where it says so: minutes on a CPU do not suffice from random ones."""

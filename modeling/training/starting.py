@@ -21,7 +21,7 @@ def adapted_state(network: nn.Module, channels: Sequence[str], start: LandslideM
     for name, tensor in start.network.state_dict().items():
         mine = state.get(name)
         if mine is None or mine.ndim != tensor.ndim:
-            raise DataError(f"cannot start from {start.name}: it has {name}, and this network has not")
+            raise DataError(f"cannot start from {start.named}: it has {name}, and this network has not")
         if mine.shape == tensor.shape:
             mine.copy_(tensor)
         elif mine.shape[1] == len(channels) and tensor.shape[1] == len(start.channels):
@@ -29,5 +29,5 @@ def adapted_state(network: nn.Module, channels: Sequence[str], start: LandslideM
                 if channel in start.channels:
                     mine[:, here] = tensor[:, start.channels.index(channel)]
         else:
-            raise DataError(f"cannot start from {start.name}: {name} has shape {tuple(tensor.shape)}")
+            raise DataError(f"cannot start from {start.named}: {name} has shape {tuple(tensor.shape)}")
     return state

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from modeling.scoring.reliability import MarginHistogram
 from modeling.training import losses
 from modeling.training.checkpoint import load_checkpoint, save_checkpoint
 from modeling.training.denormals import flushed_denormals
+from modeling.training.depthwise import depthwise_in_float32
 from modeling.training.feed import fed
 from modeling.training.frozen import freeze, hold
 from modeling.training.optimise import optimiser_for, set_rate
@@ -83,6 +84,7 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     name: str | None = None,
     storage: str = "float16",
     checkpoint_seconds: float = 60.0,
+    data: Mapping[str, Any] | None = None,
     tell: Callable[[Tick], None] | None = None,
 ) -> TrainedModel:
     """Train, or go on from `folder/checkpoint.safetensors`; a run that has ended returns its model at once.
@@ -92,7 +94,9 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     `steps_an_epoch` counts steps of all devices together; recipes that count in epochs need it. `workers` processes draw
     the patches, 0 for a thread of this one; None takes what suits the device. `storage` is what the model's matrices are
     rounded to. `frozen` names modules of the network that stay as they are, batch-norm statistics included
-    (`modeling.adaptation.freezing` knows those of each network). `tell` may raise to stop the run, which can go on later.
+    (`modeling.adaptation.freezing` knows those of each network). `data` says, in plain values, of which data `sampler` and
+    `validation` are: a checkpoint is gone on from only with the same. `tell` may raise to stop the run, which can go on
+    later.
 
     Raises `DataError` for data or recipes that cannot be trained and when the loss is no longer a number, `WeightsError`
     when the checkpoint is damaged or of another run.
@@ -116,6 +120,7 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     }
     if frozen:
         settings["frozen"] = list(frozen)
+    settings |= {f"data {what}": value for what, value in (data or {}).items()}
     checkpoint = folder / CHECKPOINT
     if checkpoint.is_file():
         progress, best = load_checkpoint(checkpoint, network, optimiser, settings)
@@ -144,7 +149,11 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     )
     numbers = range(first * devices + fabric.global_rank, plan.steps * devices, devices)
     drawing = workers if workers is not None else _WORKERS[fabric.device.type]
-    with closing(fed(sampler, numbers, len(bands.channels), workers=drawing, device=fabric.device)) as batches, events:
+    with (
+        closing(fed(sampler, numbers, len(bands.channels), workers=drawing, device=fabric.device)) as batches,
+        events,
+        depthwise_in_float32(network) if fabric.device.type == "cpu" else nullcontext(),
+    ):
         for number, (x, y) in zip(numbers, batches, strict=True):
             trained.train()
             hold(held)

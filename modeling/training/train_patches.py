@@ -57,8 +57,8 @@ def train_on(
     Beside them `<name>.sample.safetensors`: pixels of the training ground, by which the model is later chosen for a region.
     `bands` is as for `channels_of`; `domains` keeps some of its domains, `limit` so many
     training patches; `threads` sets torch's for this process. Checkpoints and logs lie in `folder/<name>.run`: the same
-    call after an interruption goes on from there. Raises `DataError`, `BandSetError` and `WeightsError` as `fit` and the
-    data set do.
+    call after an interruption goes on from there, and is refused when the data set has been made anew since. Raises
+    `DataError`, `BandSetError` and `WeightsError` as `fit` and the data set do.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -91,6 +91,12 @@ def train_on(
         name=name,
         storage=storage,
         checkpoint_seconds=checkpoint_seconds,
+        data={
+            "sha256": data.sha256,
+            "domains": None if domains is None else sorted(domains),
+            "patches": sampler.patches,
+            "patch side in pixels": sampler.patch_px,
+        },
         tell=_drawing(folder / f"{name}.png", tell),
     )
     if not trained.leads:
