@@ -82,7 +82,7 @@ class Account:
         self._px = {tile.name: math.prod(tile.shape_yx) for tile in plan.tiles}
         self._arrived: set[str] = set()
         self._handed: set[str] = set()
-        self._measured = self._arrived_px = self._handed_px = self._measured_px = 0
+        self._measured = self._arrived_px = self._handed_px = self._measured_px = self._free_px = 0
         self._measured_s = 0.0
         for record in records:
             self.add(record)
@@ -91,6 +91,9 @@ class Account:
         """A tile has arrived."""
         px = self._px[record.name]
         self._arrived.add(record.name)
+        if record.taken_from:  # cost nothing, and says nothing of what the others will
+            self._free_px += px
+            return
         self._arrived_px += px
         if record.name in self._handed:
             self._handed.remove(record.name)
@@ -102,7 +105,7 @@ class Account:
 
     def estimate(self) -> Estimate:
         """Of the whole cube, by what is known now."""
-        to_come = sum(self._px.values()) - self._arrived_px
+        to_come = sum(self._px.values()) - self._arrived_px - self._free_px
         return Estimate(self._spent_s(), self._rate() * to_come, self._measured, len(self._px))
 
     def check(self) -> None:

@@ -75,18 +75,30 @@ def assemble(
 ) -> TileArrays:
     """The arrays of a tile from the bands of its request, each (y, x), and the mask of the area.
 
-    A pixel that was seen clearly but has no slope is `NO_TERRAIN`; one outside the area is `OUTSIDE`, and keeps its
-    values: they are the surroundings that a network looks at.
+    One outside the area is `OUTSIDE`, and keeps its values: they are the surroundings that a network looks at.
+    """
+    arrays = uncut(pixels, layer_names)
+    return {**arrays, OBSERVED.name: cut(arrays[OBSERVED.name], inside)}
+
+
+def uncut(pixels: Mapping[str, npt.NDArray[Any]], layer_names: Sequence[str]) -> TileArrays:
+    """The arrays of a tile from the bands of its request, each (y, x), wherever the area ends.
+
+    A pixel that was seen clearly but has no slope is `NO_TERRAIN`.
     """
     observed = np.stack([pixels[f"observed_{phase}"] for phase in PHASES])
     if "slope" in layer_names:
         observed[(observed == Observed.CLEAR) & (pixels["slope"] == STACK_FILL)] = Observed.NO_TERRAIN
-    observed[:, ~inside] = Observed.OUTSIDE
     return {
         STACK.name: np.stack([pixels[name] for name in layer_names]),
         OBSERVED.name: observed,
         DATE.name: np.stack([pixels[f"date_{phase}"] for phase in PHASES]),
     }
+
+
+def cut(observed: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """The codes (phase, y, x) with `OUTSIDE` where the mask of the area (y, x) is not set."""
+    return np.where(inside, observed, np.uint8(Observed.OUTSIDE))
 
 
 def tile_hash(bodies: Iterable[Iterable[bytes]]) -> str:

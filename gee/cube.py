@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gee.chunks import ARRAYS, TileArrays, assemble, checksum, encode, tile_hash
+import numpy as np
+import numpy.typing as npt
+
+from gee.chunks import ARRAYS, OBSERVED, TileArrays, checksum, cut, encode, tile_hash, uncut
 from gee.errors import CubeError, PermanentError, RequestTooLargeError, TransientError
 from gee.grid import geometry_mask
 from gee.layout import CubePlace, zarr_skeleton
@@ -87,8 +90,8 @@ def pull_tile(
     profiles: list[str] = []
 
     def encoded(pixels: Arrays) -> EncodedTile:
-        names = [layer.name for layer in plan.layers]
-        return encode_tile(plan, assemble(pixels, names, geometry_mask(window, plan.geometry)))
+        arrays = uncut(pixels, [layer.name for layer in plan.layers])
+        return encode_cut(plan, arrays, geometry_mask(window, plan.geometry))
 
     try:
         body = work_on_pixels(
@@ -122,6 +125,8 @@ class EncodedTile:
     """Of its chunks."""
     chunks: dict[str, tuple[bytes, bytes]]
     """Array name -> the parts of its chunk, as `gee.chunks.encode` gives them."""
+    seen: tuple[bytes, bytes] | None = None
+    """The codes of `observed` before they were cut to the area, likewise; None when there was nothing to cut."""
 
 
 def encode_tile(plan: CubePlan, arrays: TileArrays) -> EncodedTile:
@@ -130,23 +135,52 @@ def encode_tile(plan: CubePlan, arrays: TileArrays) -> EncodedTile:
     return EncodedTile(tile_hash(chunks.values()), chunks)
 
 
+def encode_cut(plan: CubePlan, arrays: TileArrays, inside: npt.NDArray[np.bool_]) -> EncodedTile:
+    """The chunks of a tile cut to the area (mask (y, x)), and beside them what the cut takes away.
+
+    A later plan of a larger area can so take the tile over (`gee.reuse`).
+    """
+    if inside.all():
+        return encode_tile(plan, arrays)
+    seen = encode(arrays[OBSERVED.name], OBSERVED, plan.tile_px)
+    tile = encode_tile(plan, {**arrays, OBSERVED.name: cut(arrays[OBSERVED.name], inside)})
+    return replace(tile, seen=seen)
+
+
 def store_tile(
-    plan: CubePlan, tile: Tile, body: EncodedTile, endpoint: str = "", *, started: float, eecu_s: float | None = None
+    plan: CubePlan,
+    tile: Tile,
+    body: EncodedTile,
+    endpoint: str = "",
+    *,
+    started: float,
+    eecu_s: float | None = None,
+    taken_from: str = "",
 ) -> TileRecord:
-    """Write a tile's chunks, then its record; `started` (of `time.perf_counter`) is when the work on it began."""
+    """Write a tile's chunks, then its record; `started` (of `time.perf_counter`) is when the work on it began.
+
+    `taken_from` is the address of the cube that it was taken over from, for a tile that was not pulled.
+    """
     store, place = open_place(plan.uri, endpoint)
-    store.write_many({place.chunk(layout, tile): body.chunks[layout.name] for layout in ARRAYS})
+    parts = {place.chunk(layout, tile): body.chunks[layout.name] for layout in ARRAYS}
+    store.write_many(parts if body.seen is None else {**parts, place.seen(tile.name): body.seen})
     record = TileRecord(
         name=tile.name,
         blake3=body.blake3,
-        chunks={name: StoredChunk(checksum(parts[-1]), sum(map(len, parts))) for name, parts in body.chunks.items()},
-        pulled_bytes=plan.request_bytes(tile),
+        chunks={name: _stored(parts) for name, parts in body.chunks.items()},
+        pulled_bytes=0 if taken_from else plan.request_bytes(tile),
         seconds=round(time.perf_counter() - started, 3),
         plan_hash=plan.plan_hash,
         eecu_s=eecu_s,
+        seen=None if body.seen is None else _stored(body.seen),
+        taken_from=taken_from,
     )
     store.write(place.record(tile.name), record.to_json())
     return record
+
+
+def _stored(parts: tuple[bytes, ...]) -> StoredChunk:
+    return StoredChunk(checksum(parts[-1]), sum(map(len, parts)))
 
 
 def missing_tiles(plan: CubePlan, endpoint: str = "") -> tuple[Tile, ...]:

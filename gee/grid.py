@@ -7,6 +7,7 @@ MultiPolygon with parts on both sides of 180 degrees (RFC 7946), and is treated 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -44,6 +45,19 @@ def utm_crs(lon: float, lat: float) -> str:
     return f"EPSG:{326 if lat >= 0 else 327}{zone:02d}"
 
 
+def serves(crs: str, geometry_wgs84: BaseGeometry, beyond_deg: float = 3.0) -> bool:
+    """Whether a UTM zone is a map of an area: none of it lies farther than `beyond_deg` outside the zone's six degrees.
+
+    There a length is 0.5 % too long at most, at the equator.
+    """
+    if len(crs) != len("EPSG:326zz") or not crs[5:].isdigit():
+        return False
+    meridian = 6.0 * int(crs[-2:]) - 183.0
+    west, _, east, _ = unwrap(geometry_wgs84).bounds
+    turn = 360.0 * round((meridian - (west + east) / 2) / 360.0)
+    return bool(meridian - 3.0 - beyond_deg <= west + turn and east + turn <= meridian + 3.0 + beyond_deg)
+
+
 def wrap_longitude(lon: float) -> float:
     """`lon` in [-180, 180)."""
     return (lon + 180.0) % 360.0 - 180.0
@@ -70,12 +84,13 @@ def unwrap(geometry: BaseGeometry) -> BaseGeometry:
 
 def to_grid_crs(geometry_wgs84: BaseGeometry, crs: str) -> BaseGeometry:
     """A lon/lat geometry in the coordinates of `crs` (metres); parts on both sides of 180 degrees meet again."""
-    return _projected(geometry_wgs84.wkb, crs)
+    return _projected(geometry_wgs84.wkb, crs, threading.get_ident())
 
 
-@lru_cache(maxsize=16)
-def _projected(wkb: bytes, crs: str) -> BaseGeometry:
-    # An area of thousands of vertices is asked for once a tile: project it once.
+@lru_cache(maxsize=64)
+def _projected(wkb: bytes, crs: str, thread: int) -> BaseGeometry:
+    # An area of thousands of vertices is asked for once a tile: project it once. One for each thread, because GEOS
+    # writes into a prepared geometry while it is asked: two threads that ask the same one at once crash the process.
     transformer = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
 
     def project(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -83,32 +98,50 @@ def _projected(wkb: bytes, crs: str) -> BaseGeometry:
 
     projected = shapely.transform(shapely.segmentize(shapely.from_wkb(wkb), _EDGE_DEG), project)
     shapely.prepare(projected)
-    if not projected.is_empty:  # builds its index now: threads will share it
-        shapely.contains_xy(projected, *projected.representative_point().coords[0])
     return projected
 
 
-def grid_for(geometry_wgs84: BaseGeometry, pixel_m: float = 10.0) -> Grid:
+def grid_for(geometry_wgs84: BaseGeometry, pixel_m: float = 10.0, *, crs: str = "", snap_px: int = 1) -> Grid:
     """The smallest grid that holds the area: UTM zone of its centroid, edges snapped outward to multiples of `pixel_m`.
 
+    With `snap_px` the edges lie on multiples of so many pixels, counted from the origin of the coordinate system: cut
+    into tiles of that side, every area has its tiles out of one lattice, and an area that grows keeps those it has.
+    `crs` asks for another zone than that of the centroid, so that they stay the same when the centroid moves.
     Raises `GridError` when the area is empty, wider than `MAX_EXTENT_M`, or outside UTM.
     """
     if geometry_wgs84.is_empty:
         raise GridError("the area is empty: there is no grid for it")
     if not pixel_m > 0:
         raise GridError(f"a pixel of {pixel_m} m is not possible: give a positive size")
+    if snap_px < 1:
+        raise GridError(f"edges cannot be snapped to {snap_px} px: give 1 or more")
     centre = unwrap(geometry_wgs84).centroid
-    crs = utm_crs(centre.x, centre.y)
+    crs = crs or utm_crs(centre.x, centre.y)
     west, south, east, north = to_grid_crs(geometry_wgs84, crs).bounds
     if not max(east - west, north - south) <= MAX_EXTENT_M:  # also refuses the infinities of a failed projection
         raise GridError(
             f"the area spans {(east - west) / 1000:.0f} x {(north - south) / 1000:.0f} km in {crs}: "
             f"at most {MAX_EXTENT_M / 1000:.0f} km fit one UTM grid; cut it into several areas"
         )
-    left, bottom = math.floor(west / pixel_m), math.floor(south / pixel_m)
-    right, top = max(math.ceil(east / pixel_m), left + 1), max(math.ceil(north / pixel_m), bottom + 1)
+    left, right = _snapped(west, east, pixel_m, snap_px)
+    bottom, top = _snapped(south, north, pixel_m, snap_px)
     transform = (pixel_m, 0.0, left * pixel_m, 0.0, -pixel_m, top * pixel_m)
     return Grid(crs, transform, (top - bottom, right - left))
+
+
+def _snapped(low: float, high: float, pixel_m: float, snap_px: int) -> tuple[int, int]:
+    """The pixels from `low` to `high` (metres), outward to whole steps of `snap_px`, at least one of them."""
+    first, last = math.floor(low / pixel_m) // snap_px, -(-math.ceil(high / pixel_m) // snap_px)
+    return first * snap_px, max(last, first + 1) * snap_px
+
+
+def lattice_offset_px(grid: Grid, step_px: int) -> tuple[int, int]:
+    """How far (y, x) the first pixel of a grid lies into a lattice of `step_px` squares that starts at the CRS's origin.
+
+    (0, 0) for a grid that `grid_for` has snapped to that step.
+    """
+    _, _, c, _, _, f = grid.transform
+    return round(-f / grid.pixel_m) % step_px, round(c / grid.pixel_m) % step_px
 
 
 def coarse_grid_for(geometry_wgs84: BaseGeometry, pixel_m: float, about_px: int) -> Grid:

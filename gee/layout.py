@@ -64,6 +64,10 @@ class CubePlace:
         """Key of the record that a tile has arrived."""
         return f"{self.records}/{tile_name}.json"
 
+    def seen(self, tile_name: str) -> str:
+        """Key of what was seen of a tile before it was cut to the area, for tiles that its edge runs through."""
+        return f"{self.name}.seen/{tile_name}"
+
     def chunk(self, layout: ArrayLayout, tile: Tile) -> str:
         """Key of a chunk."""
         return f"{self.name}{SUFFIX}/{layout.key(tile)}"

@@ -27,7 +27,8 @@ from gee.terrain import Layer as TerrainName
 from gee.types import PHASES, Grid, Tile, Window
 
 FORMAT = 2
-"""Version of the plan's JSON and of the cube's layout."""
+"""Version of the plan's JSON, of the cube's layout, and of how a tile's arrays are made of the pixels that Earth Engine
+gives: raise it when one of them changes, and no tile of an earlier cube is taken over (`gee.reuse`)."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,9 @@ class CubeRules:
     """Pixel size in metres."""
     tile_px: int = 512
     """Side of a tile and of a chunk in pixels."""
+    lattice: bool = False
+    """Whether the tiles are those of one lattice for all areas of a zone, so that a grown area shares them
+    (`gee.reuse`); else the grid is as tight as can be."""
 
 
 def make_plan(
@@ -190,27 +194,26 @@ def make_plan(
     terrain: Sequence[TerrainName] = DEFAULT_LAYERS,
     radar: RadarPair | None = None,
     radar_why: str = "",
+    lattice: bool = False,
+    crs: str = "",
 ) -> CubePlan:
     """The plan of a cube from what was found for it. Needs `ee` initialised (`open_session`), asks nothing.
 
     The cube holds the terrain layers, the colours that all scenes of both phases have, and those of the radar pair.
+    `lattice` is as in `CubeRules`; `crs` is the UTM zone to stay in, empty for that of the area.
     Raises `GridError` for an area that fits no grid, `CubeError` when the scenes have no colour in common.
     """
     colours = common_colours([*pre_scenes.scenes, *post_scenes.scenes])
     if not colours:
         raise CubeError("the scenes before and after have no band in common: choose another collection")
-    image = terrain_image(dem, geometry, terrain)
-    image = image.addBands(event_image(pre_scenes, post_scenes, colours, elevation_image(dem, geometry)))
-    if radar is not None:
-        image = image.addBands(radar_image(radar))
-    grid = grid_for(geometry, pixel_m)
+    grid = grid_for(geometry, pixel_m, crs=crs, snap_px=tile_px if lattice else 1)
     return CubePlan(
         uri=uri,
         grid=grid,
         tile_px=tile_px,
         tiles=tiles_over(grid, tile_px, geometry),
         layers=_layers(terrain, colours, radar),
-        expression=_to_text(ee.serializer.encode(image, for_cloud_api=True)),
+        expression=expression_of(pre_scenes, post_scenes, colours, dem, terrain, radar, geometry),
         pre_scenes=pre_scenes,
         post_scenes=post_scenes,
         pre=pre,
@@ -223,6 +226,26 @@ def make_plan(
     )
 
 
+def expression_of(
+    pre: PhaseScenes,
+    post: PhaseScenes,
+    colours: Sequence[str],
+    dem: DemChoice,
+    terrain: Sequence[TerrainName],
+    radar: RadarPair | None,
+    geometry: BaseGeometry,
+) -> str:
+    """What Earth Engine is asked to compute, serialised: the bands of a plan's layers, `observed_*` and `date_*`.
+
+    The same arguments give the same text. Needs `ee` initialised, asks nothing.
+    """
+    image = terrain_image(dem, geometry, terrain)
+    image = image.addBands(event_image(pre, post, colours, elevation_image(dem, geometry)))
+    if radar is not None:
+        image = image.addBands(radar_image(radar))
+    return _to_text(ee.serializer.encode(image, for_cloud_api=True))
+
+
 def plan_cube(
     session: Session,
     *,
@@ -232,6 +255,7 @@ def plan_cube(
     post: Window,
     code_version: str,
     rules: CubeRules,
+    crs: str = "",
 ) -> CubePlan:
     """Search scenes, cloud masks and an elevation model for an area (WGS84), and plan its cube.
 
@@ -258,6 +282,8 @@ def plan_cube(
         terrain=terrain,
         radar=radar,
         radar_why=radar_why,
+        lattice=rules.lattice,
+        crs=crs,
     )
 
 

@@ -44,6 +44,11 @@ class TileRecord:
     """The plan that it was pulled for."""
     eecu_s: float | None = None
     """What it cost, in EECU-seconds by Earth Engine's profile; None when it was not measured."""
+    seen: StoredChunk | None = None
+    """What was seen of it before it was cut to the area (`CubePlace.seen`); None when it lies wholly inside, and in
+    cubes of before that was kept."""
+    taken_from: str = ""
+    """Address of the cube that it was taken over from, with no pixel pulled; empty when it was pulled."""
 
     def to_json(self) -> bytes:
         """As a JSON object with a checksum."""
@@ -114,6 +119,7 @@ def _crc32c(value: Mapping[str, Any]) -> str:
 def _record(value: Mapping[str, Any], body: bytes) -> TileRecord:
     try:
         chunks = {name: StoredChunk(**chunk) for name, chunk in value["chunks"].items()}
-        return TileRecord(**{**value, "chunks": chunks})
+        seen = value.get("seen")
+        return TileRecord(**{**value, "chunks": chunks, "seen": None if seen is None else StoredChunk(**seen)})
     except (KeyError, TypeError, AttributeError) as error:
         raise CubeError(f"not the record of a tile: {body[:80]!r} ({error})") from None

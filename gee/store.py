@@ -132,6 +132,18 @@ class Store:
             raise StorageError(f"{self._uri(prefix)} cannot be listed: its bucket does not exist") from error
         return {path[len(self._root) + 1 :]: int(info["size"]) for path, info in found.items()}
 
+    def children(self, prefix: str = "") -> tuple[str, ...]:
+        """The keys directly below `prefix`, sorted, folders among them; none there is no error. Raises `StorageError`.
+
+        Asks for one level only: a folder of cubes holds a hundred thousand chunks.
+        """
+        try:
+            with _named(self._uri(prefix)):
+                found = self._fs.ls(self._path(prefix), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        return tuple(sorted(path.rstrip("/")[len(self._root) + 1 :] for path in found))
+
     def delete(self, key: str) -> None:
         """Remove an object; none there is no error."""
         with _named(self._uri(key)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 
@@ -17,6 +18,18 @@ from gee.types import Tile
 
 PLAN = cubes.plan("somewhere/cube.zarr", tile_px=20)
 PIXELS = 93 * 121
+
+
+def test_a_tile_that_was_taken_over_costs_nothing_and_says_nothing_of_the_others() -> None:
+    plan = cubes.plan("cube.zarr")
+    account = Account(plan, Budget(1.0))
+    account.add(record(plan.tiles[0], 10.0))
+    alone = account.estimate()
+    account.add(dataclasses.replace(record(plan.tiles[1], None), taken_from="gs://bucket/earlier.zarr"))
+    both = account.estimate()
+    assert both.spent_s == alone.spent_s == 10.0
+    assert (both.measured, both.tiles) == (1, len(plan.tiles))
+    assert 0 < both.to_come_s < alone.to_come_s
 
 
 def record(tile: Tile, eecu_s: float | None) -> TileRecord:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -172,3 +174,30 @@ def test_impossible_sizes_are_refused() -> None:
 def test_request_bytes_counts_a_mask_byte_for_each_pixel_and_band() -> None:
     assert request_bytes((512, 256), ["int16", "uint8", "float64"]) == 512 * 256 * (3 + 2 + 9)
     assert request_bytes((2048, 2048), ["int16"] * 4) == MAX_REQUEST_BYTES
+
+
+def test_threads_may_ask_the_same_area_at_once() -> None:
+    """In a process of its own: GEOS writes into a prepared geometry while it is asked, and crashes when two ask at once."""
+    code = """
+import time
+import numpy as np, shapely
+from concurrent.futures import ThreadPoolExecutor
+from gee.grid import to_grid_crs
+
+angle = np.linspace(0, 2 * np.pi, 4000)
+area = shapely.Polygon(np.column_stack([141.9 + 0.2 * np.cos(angle), 42.7 + 0.2 * np.sin(angle)]))
+west, south, east, north = to_grid_crs(area, "EPSG:32654").bounds
+end = time.monotonic() + 2
+
+def ask(seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(west, east, 300), rng.uniform(south, north, 300)
+    asked = to_grid_crs(area, "EPSG:32654")
+    while time.monotonic() < end:
+        shapely.contains_properly(asked, shapely.box(x, y, x + 500, y + 500))
+
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(ask, range(8)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[:300]

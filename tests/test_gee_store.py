@@ -36,6 +36,14 @@ def test_what_is_written_in_parts_is_read_whole(store: Store) -> None:
     assert store.sizes("nothing") == {}
 
 
+def test_children_are_one_level_only(store: Store) -> None:
+    assert store.children() == store.children("nothing") == ()
+    store.write_many({"a/b/1": (b"1",), "a/2": (b"2",), "c": (b"3",)})
+    assert store.children() == ("a", "c")
+    assert store.children("a") == ("a/2", "a/b")
+    assert store.children("c") in ((), ("c",)), "an object has none, but may name itself"
+
+
 def test_an_object_can_be_replaced_but_not_created_twice(store: Store) -> None:
     store.write("x", b"1")
     store.write("x", b"22")
