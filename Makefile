@@ -12,7 +12,7 @@ help:  ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing (about 2.6 GB, a few minutes) …"
+	@echo "installing (about 2.6 GB, more where torch comes with CUDA; a few minutes) …"
 	@# torch first: held by the constraints, nothing else can then pull another build of it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -26,7 +26,7 @@ demo: $(VENV)/.installed  ## a simulated quake from the feed to a published map,
 	$(BIN)/quakeslide demo --out $(OUT)
 
 test: $(VENV)/.installed  ## the quick test suite
-	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile -m "not slow and not live"
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile --durations=20 --durations-min=5 -m "not slow and not live"
 
 test-slow: $(VENV)/.installed  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow and not live"
@@ -48,7 +48,8 @@ weights: $(VENV)/.installed  ## simulate the training domains and train the comm
 
 constraints: $(VENV)/.installed  ## write down what is installed
 	{ echo "# Every version that was installed together and tested on Python 3.11 (make constraints writes this file)."; \
-	  $(BIN)/python -m pip freeze --exclude quakeslide --exclude-editable | grep -viE '^(pip|setuptools|wheel)='; } > constraints.txt
+	  $(BIN)/python -m pip freeze --all --exclude quakeslide --exclude-editable | grep -viE '^(pip|wheel)=' \
+	  | sed 's/+[A-Za-z0-9.]*$$//'; } > constraints.txt  # with no local label, such as +cpu: every build of a version fits
 
 clean:  ## remove the environment and what the demo made
 	rm -rf $(VENV) $(OUT) .quakeslide build *.egg-info

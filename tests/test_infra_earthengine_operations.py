@@ -65,7 +65,8 @@ def test_two_run_at_a_time_and_the_others_wait(bench: Bench) -> None:
     names = [bench.start(str(n)) for n in range(4)]
     bench.reaches(names[1], "RUNNING")
     assert [bench.state(name) for name in names[2:]] == ["PENDING", "PENDING"]
-    bench.reaches(names[3], "SUCCEEDED")
+    for name in names:  # the last two run side by side: either may end first
+        bench.reaches(name, "SUCCEEDED")
     assert sorted(bench.done) == ["0", "1", "2", "3"]
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import httpx
 import psutil
 import pytest
 
+from infra.local import stack as module
+from infra.local.auth import AUTH_FILE
 from infra.local.stack import BUCKET, Endpoints, LocalStack, StackError, environment_of, running_stack
 
 KEEP_UP = """
@@ -90,6 +93,35 @@ def test_the_stack_comes_up_and_goes_away(home: Path) -> None:
         _ = stack.endpoints
 
 
+def test_a_service_that_dies_is_started_again_where_it_was_with_what_it_had(home: Path) -> None:
+    with LocalStack(home, catalogues=[], usgs_folders=[], prefect=False) as stack:
+        url = stack.endpoints.storage_url
+        upload = {"uploadType": "media", "name": "kept"}
+        httpx.post(f"{url}/upload/storage/v1/b/{BUCKET}/o", params=upload, content=b"x").raise_for_status()
+        assert stack.revive() == ()
+        (server,) = (
+            one for one in psutil.Process().children(recursive=True)
+            if one.cmdline()[1:3] == ["-m", "infra.local.storage"] and str(home) in " ".join(one.cmdline())
+        )  # fmt: skip
+        tether = server.parent()
+        assert tether is not None
+        server.kill()
+        psutil.wait_procs([tether], timeout=20)
+        assert stack.revive() == ("storage",)
+        assert stack.revive() == ()
+        deadline = time.monotonic() + 30
+        while not _answers(f"{url}/{BUCKET}/kept") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert httpx.get(f"{url}/{BUCKET}/kept").content == b"x"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.HTTPError:
+        return False
+
+
 def test_what_was_stored_is_there_the_next_time(home: Path) -> None:
     name = "/upload/storage/v1/b/quakeslide/o?uploadType=media&name=kept"
     with LocalStack(home, catalogues=[], usgs_folders=[], prefect=False) as stack:
@@ -162,10 +194,25 @@ def test_stale_and_damaged_state_files_are_no_stack(home: Path) -> None:
         '{"pid": 1}',
         json.dumps({"pid": os.getpid(), "endpoints": {"usgs_url": dead}}),
         json.dumps({"pid": os.getpid(), "endpoints": vars(Endpoints(dead, dead, dead, "", "p", "b"))}),
+        json.dumps({"pid": os.getpid(), "endpoints": {**vars(Endpoints(dead, dead, dead, "", "p", "b")), "more": 1}}),
         json.dumps({"pid": 2**22 + 1, "endpoints": vars(Endpoints(dead, dead, dead, "", "p", "b"))}),
     ):
         (home / "stack.json").write_text(text)
         assert running_stack(home) is None
+
+
+def test_a_stack_whose_password_is_another_users_is_said_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir()
+    dead = "http://127.0.0.1:9"
+    text = json.dumps({"pid": os.getpid(), "endpoints": vars(Endpoints(dead, dead, dead, dead, "p", "b"))})
+    (home / "stack.json").write_text(text)
+
+    def not_yours(_home: Path) -> str:
+        raise PermissionError(13, "Permission denied")  # as an administrator may read everything, also in a test
+
+    monkeypatch.setattr(module, "read_auth", not_yours)
+    with pytest.raises(StackError, match=r"another user's: choose another folder \(local\.home\)"):
+        running_stack(home)
 
 
 def test_the_environment_is_what_the_settings_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,8 +220,9 @@ def test_the_environment_is_what_the_settings_read(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("NO_PROXY", "example.org")
     endpoints = Endpoints(
-        "http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", "http://127.0.0.1:4", "p", "b"
+        "http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", "http://127.0.0.1:4", "p", "b", "admin:secret"
     )
+    assert "secret" not in repr(endpoints)
     for name, value in environment_of(endpoints).items():
         monkeypatch.setenv(name, value)
     settings = Settings()
@@ -182,9 +230,10 @@ def test_the_environment_is_what_the_settings_read(monkeypatch: pytest.MonkeyPat
     assert (settings.storage.endpoint, settings.storage.bucket) == ("http://127.0.0.1:2", "b")
     assert settings.usgs.url == "http://127.0.0.1:3"
     assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4/api"
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "admin:secret"
     assert os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
     without = Endpoints("http://a", "http://b", "http://c", "", "p", "b")
-    assert "PREFECT_API_URL" not in environment_of(without)
+    assert not [name for name in environment_of(without) if name.startswith("PREFECT_")]
 
 
 @pytest.mark.slow
@@ -192,10 +241,26 @@ def test_a_prefect_server_answers_and_does_not_survive_a_kill(home: Path) -> Non
     with other_process(home, "threading.Event().wait()", prefect=True) as process:
         found = running_stack(home)
         assert found is not None
-        assert httpx.get(f"{found.prefect_url}/api/health").json() is True
+        assert httpx.get(f"{found.prefect_url}/api/health").json() is True, "nobody needs a password for that"
+        flows = f"{found.prefect_url}/api/flows/filter"
+        user, _, password = found.prefect_auth.partition(":")
+        assert httpx.post(flows, json={}).status_code == 401
+        assert httpx.post(flows, json={}, auth=(user, password[::-1])).status_code == 401
+        assert httpx.post(flows, json={}, auth=(user, password)).json() == []
+        assert_hidden(password, home, process.pid)
         assert "html" in httpx.get(found.prefect_url, follow_redirects=True).text
         assert (home / "prefect").is_dir()
         services = services_of(process.pid)
         assert any("prefect" in " ".join(service.cmdline()) for service in services)
         process.kill()
         assert_all_end(services)
+    with LocalStack(home, catalogues=[], usgs_folders=[], prefect=False):
+        assert not (home / AUTH_FILE).exists(), "what a killed process left is gone"
+
+
+def assert_hidden(password: str, home: Path, pid: int) -> None:
+    """The password stands in one file, which only its owner can read, and in no process's arguments."""
+    holding = [path for path in home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
+    assert holding == [home / AUTH_FILE]
+    assert (home / AUTH_FILE).stat().st_mode & 0o077 == 0
+    assert not [one for one in services_of(pid) if any(password in part for part in one.cmdline())]

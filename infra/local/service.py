@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -36,7 +38,10 @@ class Service:
         health_path: str,
         url: str = "",
     ) -> None:
-        """`url` is where the service will be; when empty, the service prints it: `{"url": ...}` in a line."""
+        """`url` is where the service will be; when empty, the service prints it: `{"url": ...}` in a line.
+
+        In `command`, `{port}` stands for the port: 0, any free one, the first time, and the same ever after.
+        """
         self.name = name
         self.url = url
         self._command = list(command)
@@ -47,11 +52,26 @@ class Service:
 
     def start(self) -> None:
         """Start the process, with a fresh log; returns at once."""
+        self._begin("wb")
+
+    def revive(self) -> bool:
+        """Start the process again at the same address when it has ended by itself; returns whether it had."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        self._begin("ab")
+        return True
+
+    def _begin(self, log_mode: Literal["ab", "wb"]) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         tether = [sys.executable, "-m", "infra.local.tether", str(os.getpid())]
-        with self._log.open("wb") as log:
+        port = str(urlsplit(self.url).port or 0)
+        command = [part.replace("{port}", port) for part in self._command]
+        with self._log.open(log_mode) as log:
             self._process = subprocess.Popen(  # noqa: S603 - commands are ours
-                [*tether, *self._command],
+                [*tether, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

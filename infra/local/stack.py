@@ -1,7 +1,8 @@
 """All stand-ins and a Prefect server, up inside a `with` block and gone after it.
 
 Every service is a process of its own under `infra.local.tether`, so that none survives this process, whatever ends it.
-While the stack is up, `stack.json` in its home says where; `running_stack` finds it from another process.
+While the stack is up, `stack.json` in its home says where; `running_stack` finds it from another process. The Prefect
+server asks everybody for the password of `infra.local.auth`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import httpx
 
+from infra.local.auth import AUTH_FILE, fresh_auth, read_auth, remove_auth, write_auth
 from infra.local.service import Service, ServiceStartError, start_together, stop_together
 
 PROJECT = "local"
@@ -56,6 +58,8 @@ class Endpoints:
     """The Earth Engine project to name; the stand-in takes any."""
     bucket: str
     """A bucket that exists."""
+    prefect_auth: str = field(default="", repr=False)
+    """What the Prefect server asks for, `user:password`; empty when none was started. Not in `stack.json`."""
 
 
 def environment_of(endpoints: Endpoints) -> dict[str, str]:
@@ -76,16 +80,26 @@ def environment_of(endpoints: Endpoints) -> dict[str, str]:
         **_no_proxy(),
     }
     if endpoints.prefect_url:
-        variables["PREFECT_API_URL"] = f"{endpoints.prefect_url}/api"
+        variables |= _prefect_variables(endpoints.prefect_url, endpoints.prefect_auth)
     return variables
 
 
+def _prefect_variables(url: str, auth: str) -> dict[str, str]:
+    return {"PREFECT_API_URL": f"{url}/api", "PREFECT_API_AUTH_STRING": auth}
+
+
 def running_stack(home: Path) -> Endpoints | None:
-    """The stack that another process keeps up in `home`, None when there is none that answers."""
+    """The stack that another process keeps up in `home`, None when there is none that answers.
+
+    Raises `StackError` when it is another user's, who alone may read the password of its Prefect server.
+    """
     state = _read_state(home)
     if state is None or not _alive(state["pid"]):
         return None
-    endpoints = Endpoints(**state["endpoints"])
+    try:
+        endpoints = Endpoints(**state["endpoints"], prefect_auth=read_auth(home))
+    except PermissionError as error:
+        raise StackError(f"the local stack in {home} is another user's: choose another folder (local.home)") from error
     urls = {"storage": endpoints.storage_url, "usgs": endpoints.usgs_url, "earthengine": endpoints.earthengine_url}
     if endpoints.prefect_url:
         urls["prefect"] = endpoints.prefect_url
@@ -122,6 +136,7 @@ class LocalStack:
         self._progress = progress
         self._exit = contextlib.ExitStack()
         self._endpoints: Endpoints | None = None
+        self._services: list[Service] = []
 
     @property
     def endpoints(self) -> Endpoints:
@@ -130,9 +145,39 @@ class LocalStack:
             raise StackError("the local stack is not up: use it in a `with` block")
         return self._endpoints
 
+    @property
+    def auth_file(self) -> Path:
+        """The file with the Prefect server's password, which only its owner can read."""
+        return self._home / AUTH_FILE
+
     def environment(self) -> dict[str, str]:
         """`environment_of` the endpoints."""
         return environment_of(self.endpoints)
+
+    def add(self, name: str, command: Sequence[str], *, environment: Mapping[str, str], health_path: str) -> Service:
+        """Start another service beside those of the stack, which ends with them; returns it when it is well.
+
+        In `command` and in the values of `environment`, `{port}` stands for a free port of the loopback interface.
+        Raises `StackError` with the end of its log when it does not come up.
+        """
+        port = str(_free_port())
+        service = Service(
+            name, [part.replace("{port}", port) for part in command], self._home / "logs" / f"{name}.log",
+            environment={key: value.replace("{port}", port) for key, value in environment.items()},
+            url=f"http://127.0.0.1:{port}", health_path=health_path,
+        )  # fmt: skip
+        self._exit.callback(service.stop)
+        service.start()
+        try:
+            start_together([service], START_DEADLINE_S, self._progress)
+        except ServiceStartError as error:
+            raise StackError(str(error)) from None
+        self._services.append(service)
+        return service
+
+    def revive(self) -> tuple[str, ...]:
+        """Start every service again that has ended by itself, where it was; returns their names. Does not wait."""
+        return tuple(service.name for service in self._services if service.revive())
 
     def __enter__(self) -> LocalStack:
         with contextlib.ExitStack() as undo:
@@ -140,7 +185,10 @@ class LocalStack:
             undo.enter_context(_terminated_as_exit())
             undo.enter_context(_claimed(self._home))
             self._endpoints = self._start(undo)
-            state = {"pid": os.getpid(), "endpoints": asdict(self._endpoints)}
+            state = {"pid": os.getpid(), "endpoints": _told(self._endpoints)}
+            if self._endpoints.prefect_auth:
+                write_auth(self._home, self._endpoints.prefect_auth)
+                undo.callback(remove_auth, self._home)
             _write_json(self._home / STATE_FILE, state)
             undo.callback((self._home / STATE_FILE).unlink, missing_ok=True)
             self._exit = undo.pop_all()
@@ -157,8 +205,9 @@ class LocalStack:
         data = [argument for folder in self._usgs_folders for argument in ("--data", str(folder))]
         usgs = self._service("usgs", [*data, "--state", str(state / "usgs")])
         up = [storage, usgs]
+        auth = fresh_auth() if self._prefect else ""
         if self._prefect:
-            up.append(_prefect(self._home))
+            up.append(_prefect(self._home, auth))
         undo.callback(stop_together, up)
         self._progress(f"starting {', '.join(service.name for service in up)}, earthengine")
         for service in up:
@@ -173,8 +222,9 @@ class LocalStack:
             start_together(up[1:], START_DEADLINE_S, self._progress)
         except ServiceStartError as error:
             raise StackError(str(error)) from None
+        self._services = up
         prefect_url = up[2].url if self._prefect else ""
-        return Endpoints(earthengine.url, storage.url, usgs.url, prefect_url, PROJECT, BUCKET)
+        return Endpoints(earthengine.url, storage.url, usgs.url, prefect_url, PROJECT, BUCKET, auth)
 
     def _scenes(self, state: Path) -> list[str]:
         folders = self._catalogues or [state / "no-catalogue"]
@@ -186,7 +236,7 @@ class LocalStack:
     def _service(self, name: str, arguments: list[str]) -> Service:
         return Service(
             name,
-            [sys.executable, "-m", f"infra.local.{name}", *arguments, "--port", "0"],
+            [sys.executable, "-m", f"infra.local.{name}", *arguments, "--port", "{port}"],
             self._home / "logs" / f"{name}.log",
             environment={**os.environ, **_no_proxy()},
             health_path=_HEALTH[name],
@@ -194,23 +244,24 @@ class LocalStack:
 
 
 @contextlib.contextmanager
-def prefect_server(home: Path, progress: Callable[[str], None] = lambda _: None) -> Iterator[str]:
-    """A Prefect server alone, with its database in `home`/prefect, up inside the block; yields the address of its API.
+def prefect_server(home: Path, progress: Callable[[str], None] = lambda _: None) -> Iterator[dict[str, str]]:
+    """A Prefect server alone, with its database in `home`/prefect, up inside the block; yields the variables for clients.
 
-    Raises `StackError` with the end of its log when it does not come up.
+    Its password is in these variables only. Raises `StackError` with the end of its log when it does not come up.
     """
-    service = _prefect(home.resolve())
+    auth = fresh_auth()
+    service = _prefect(home.resolve(), auth)
     try:
         service.start()
         start_together([service], START_DEADLINE_S, progress)
-        yield f"{service.url}/api"
+        yield _prefect_variables(service.url, auth)
     except ServiceStartError as error:
         raise StackError(str(error)) from None
     finally:
         service.stop()
 
 
-def _prefect(home: Path) -> Service:
+def _prefect(home: Path, auth: str) -> Service:
     """A Prefect server with settings of its own; those of the user, which may point to another server, are left out."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
@@ -218,11 +269,16 @@ def _prefect(home: Path) -> Service:
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         **_no_proxy(),
         "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_API_URL": f"{url}/api",
+        **_prefect_variables(url, auth),
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
         "PREFECT_SERVER_UI_API_URL": f"{url}/api",
         "PREFECT_SERVER_UI_ENABLED": "true",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # A watch a minute is half a million runs a year: those older than a week go, with their logs.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs,orphans",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(7 * 86_400),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
         "DO_NOT_TRACK": "1",
     }
     return Service(
@@ -254,6 +310,7 @@ def _claimed(home: Path) -> Any:
             holder = f"process {state['pid']}, {_addresses(state['endpoints'])}" if state else "another process"
             raise StackError(f"a local stack is up in {home} already ({holder}): use it, or stop it first") from None
         (home / STATE_FILE).unlink(missing_ok=True)  # of a process that was killed
+        remove_auth(home)
         yield
 
 
@@ -279,9 +336,14 @@ def _terminated_as_exit() -> Any:
 def _read_state(home: Path) -> dict[str, Any] | None:
     try:
         state = json.loads((home / STATE_FILE).read_text(encoding="utf-8"))
-        return {"pid": int(state["pid"]), "endpoints": asdict(Endpoints(**state["endpoints"]))}
+        return {"pid": int(state["pid"]), "endpoints": _told(Endpoints(**state["endpoints"]))}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _told(endpoints: Endpoints) -> dict[str, str]:
+    """What other users of the machine may know: all but the password."""
+    return {name: value for name, value in asdict(endpoints).items() if name != "prefect_auth"}
 
 
 def _addresses(endpoints: Mapping[str, str]) -> str:

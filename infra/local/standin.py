@@ -298,7 +298,8 @@ def run(app: ASGIApp, port: int) -> int:
 
     Prints `{"url": ...}` in one line when ready. Returns the exit code: 2 with a line on stderr when the port is taken.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol named, asyncio turns Nagle's algorithm off: it would cost 40 ms a request on a kept connection.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
