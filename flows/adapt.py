@@ -22,9 +22,10 @@ from flows.adapt_work import JUDGED, MAPPED, adapt, hold, make_products, map_aga
 from flows.facts import ReportFacts
 from flows.labels_file import Labels, read_labels
 from flows.layout import FACTS, PRODUCTS, EventLayout, RunLayout
-from flows.map_event import bucket, publish, stage, stamp_assets, upload, write_assets
+from flows.map_event import publish, stage, stamp_assets, upload, write_assets
 from flows.planning import MapPlan
 from flows.publish import Publication, UploadedRun, find_publication
+from flows.reaching import bucket
 from flows.scratch import scratch_folder
 from flows.settings import Settings, load_settings
 from flows.stages import clear, once

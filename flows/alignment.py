@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,12 @@ WINDOW_PX = 128
 """Side of the windows that are matched; half of it for a scene that has few such windows."""
 ENOUGH_WINDOWS = 64
 """Matched windows after which no further ones are looked at: their median is then known to a few hundredths of a pixel."""
-MOST_WINDOWS = 768
-"""Windows that are looked at before the search for stable ground is given up."""
+BLOCK_PX = 512
+"""Windows lie in blocks of this side, which are read once each: a cube is stored, and fetched, in such pieces."""
+WINDOWS_PER_BLOCK = 8
+"""Windows that are looked at in a block at most, those with the most gentle ground first: others lie elsewhere."""
+MOST_BLOCKS = 96
+"""Blocks that are read before the search for stable ground is given up."""
 GENTLE_DEG = 5.0
 """Ground no steeper than this does not move with the sun: on the real pair of Iburi 2018, taken in two seasons, slopes
 above 12 degrees lie half a pixel further south than the valley floors, because the light on them changed."""
@@ -100,7 +104,7 @@ _ADAPTER = TypeAdapter(Alignment)
 def measure_alignment(scene: Scene, settings: AlignmentSettings) -> Alignment:
     """Measure the shift between the images of `scene`, decide whether to correct it, and match the radiometry if asked.
 
-    Reads at most `MOST_WINDOWS` windows of `WINDOW_PX` and `RADIOMETRY_WINDOWS` of `RADIOMETRY_PX`, one at a time,
+    Reads at most `MOST_BLOCKS` windows of `BLOCK_PX` and `RADIOMETRY_WINDOWS` of `RADIOMETRY_PX`, one at a time,
     scattered over the scene in an order that is always the same.
     """
     shift, ground = _measure_shift(scene, settings.maximum_shift_px)
@@ -217,40 +221,62 @@ def _measure_shift(scene: Scene, maximum_px: float) -> tuple[Shift, str]:
     if rows * columns < _FEW_WINDOWS:
         side //= 2
     found: dict[str, list[WindowShift]] = {"gentle": [], "any": []}
-    windows = list(islice(_scattered(scene.grid, side), MOST_WINDOWS))
+    blocks = list(islice(_scattered(scene.grid, BLOCK_PX, whole=False), MOST_BLOCKS))
+    most = max(WINDOWS_PER_BLOCK, ENOUGH_WINDOWS // max(1, len(blocks)))
     looked_at = 0
-    for looked_at, window in enumerate(windows, start=1):
-        for kind, one in _window_shifts(scene, window, colours, reach).items():
-            if len(found[kind]) < ENOUGH_WINDOWS:
-                found[kind].append(one)
-        report("measure the shift", looked_at, len(windows))
+    for done, place in enumerate(blocks, start=1):
+        windows = _windows_of(scene, place, side, colours, margin_px(reach))
+        for window in islice(windows, most):
+            looked_at += 1
+            for kind, ground in window.grounds.items():
+                if len(found[kind]) < ENOUGH_WINDOWS:
+                    one = window_shift(window.pre, window.post, ground, reach_px=reach, centre_yx=window.centre_yx)
+                    found[kind] += [one] if one is not None else []
+        report("measure the shift", done, len(blocks))
         if len(found["gentle"]) == ENOUGH_WINDOWS:
             break
-    report("measure the shift", len(windows), len(windows))
+    report("measure the shift", len(blocks), len(blocks))
     gentle = combine(found["gentle"], looked_at, maximum_px=maximum_px)
     if gentle.measured:
         return gentle, "gentle"
     return combine(found["any"], looked_at, maximum_px=maximum_px), "any"
 
 
-def _window_shifts(scene: Scene, window: Slices, colours: tuple[str, ...], reach_px: float) -> dict[str, WindowShift]:
-    """The shift of a window by the kind of ground, where there is enough of that."""
-    margin = margin_px(reach_px)
+@dataclass(frozen=True)
+class _Window:
+    """A window with its margin."""
+
+    centre_yx: tuple[float, float]
+    pre: FloatArray
+    post: FloatArray
+    grounds: Mapping[str, npt.NDArray[np.bool_]]
+    """Where it may be matched (y, x), by the kind of ground; without those that are too little."""
+
+
+def _windows_of(scene: Scene, place: Slices, side: int, colours: tuple[str, ...], margin: int) -> list[_Window]:
+    """All full windows of a block, those with the most gentle ground first, then those with the most of any."""
     sloped = ("slope",) if "slope" in scene.layer_names else ()
-    block = _padded(scene, window, margin, (*sloped, *(f"{c}_{phase}" for c in colours for phase in PHASES)))
+    block = scene.read_tile(*place, (*sloped, *(f"{c}_{phase}" for c in colours for phase in PHASES)))
     before, after = ({colour: block.layers[f"{colour}_{phase}"] for colour in colours} for phase in PHASES)
-    ground = stable_ground(before, after, _clear(block))
-    if int(ground.sum()) < LEAST_GROUND_PX:
-        return {}
-    grounds = {"any": ground}
+    grounds = {"any": stable_ground(before, after, _clear(block))}
     if sloped:
-        grounds["gentle"] = ground & _gentle(block.layers["slope"])
-    pre, post = (np.stack(list(image.values())) for image in (before, after))
-    centre = ((window[0].start + window[0].stop) / 2, (window[1].start + window[1].stop) / 2)
-    shifts = {
-        kind: window_shift(pre, post, where, reach_px=reach_px, centre_yx=centre) for kind, where in grounds.items()
-    }
-    return {kind: one for kind, one in shifts.items() if one is not None}
+        grounds["gentle"] = grounds["any"] & _gentle(block.layers["slope"])
+    # Beyond the block nothing is known: its windows at the edge have a little less ground.
+    pre, post = (
+        np.pad(np.stack(list(image.values())), [(0, 0), *[(margin, margin)] * 2], constant_values=np.nan)
+        for image in (before, after)
+    )
+    wide = {kind: np.pad(ground, margin) for kind, ground in grounds.items()}
+    found: list[tuple[tuple[int, ...], _Window]] = []
+    for top, left in product(*(range(0, one.stop - one.start - side + 1, side) for one in place)):
+        inside = slice(top, top + side), slice(left, left + side)
+        around = slice(top, top + side + 2 * margin), slice(left, left + side + 2 * margin)
+        sizes = {kind: int(ground[inside].sum()) for kind, ground in grounds.items()}
+        centre = place[0].start + top + side / 2, place[1].start + left + side / 2
+        usable = {kind: wide[kind][around] for kind, size in sizes.items() if size >= LEAST_GROUND_PX}
+        window = _Window(centre, pre[:, *around], post[:, *around], usable)
+        found.append(((-sizes.get("gentle", 0), -sizes["any"]), window))
+    return [window for _, window in sorted(found, key=lambda one: one[0])]
 
 
 def match_radiometry(scene: Scene, method: str) -> RadiometricMatch:
@@ -272,25 +298,19 @@ def _matched_colours(scene: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(colour for colour in wanted if all(f"{colour}_{phase}" in scene.layer_names for phase in PHASES))
 
 
-def _scattered(grid: Grid, side: int) -> Iterator[Slices]:
-    """All full windows of `side` pixels, in an order that scatters them over the grid and is always the same."""
-    rows, columns = (size // side for size in grid.shape_yx)
+def _scattered(grid: Grid, side: int, *, whole: bool = True) -> Iterator[Slices]:
+    """Windows of `side` pixels in an order that scatters them over the grid and is always the same.
+
+    Full ones only (`whole`), or also those that the grid cuts.
+    """
+    rows, columns = (size // side if whole else -(-size // side) for size in grid.shape_yx)
+    height, width = grid.shape_yx
     for number in np.random.default_rng(0).permutation(rows * columns).tolist():
         row, column = divmod(number, columns)
-        yield slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)
-
-
-def _padded(scene: Scene, window: Slices, margin: int, layers: tuple[str, ...]) -> AlignedBlock:
-    """A window with a margin, unknown beyond the grid."""
-    wide = [slice(one.start - margin, one.stop + margin) for one in window]
-    inner = [slice(max(0, w.start), min(size, w.stop)) for w, size in zip(wide, scene.grid.shape_yx, strict=True)]
-    pad = [(i.start - w.start, w.stop - i.stop) for i, w in zip(inner, wide, strict=True)]
-    block = scene.read_tile(inner[0], inner[1], layers)
-    return AlignedBlock(
-        {name: np.pad(values, pad, constant_values=np.nan) for name, values in block.layers.items()},
-        np.pad(block.observed, [(0, 0), *pad], constant_values=Observed.OUTSIDE),
-        np.pad(block.date, [(0, 0), *pad], constant_values=-1),
-    )
+        yield (
+            slice(row * side, min((row + 1) * side, height)),
+            slice(column * side, min((column + 1) * side, width)),
+        )
 
 
 def _clear(block: Block) -> npt.NDArray[np.bool_]:

@@ -12,9 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import httpx
 import typer
 
-from flows import cli_adapt, cli_calibrate, cli_evaluate, cli_geology, cli_reproduce, cli_select, cli_train
+from flows import (
+    cli_adapt,
+    cli_calibrate,
+    cli_campaign,
+    cli_evaluate,
+    cli_geology,
+    cli_reproduce,
+    cli_running,
+    cli_select,
+    cli_train,
+    cli_unlabelled,
+    cli_watch,
+)
 from flows.cli_dataset import app as dataset
 from flows.errors import FlowError
+from flows.logs import logging_environment
 from flows.moments import moment_of
 from gee.errors import GeeError
 from infra.local.stack import StackError
@@ -74,6 +87,8 @@ def options(
         # Errors are told in one line below; Prefect's log of them stays with the run, on its server.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+    for name, value in logging_environment().items():  # read when Prefect is imported
+        os.environ.setdefault(name, value)
 
 
 @app.command()
@@ -194,15 +209,35 @@ def doctor() -> None:
 def local_up(
     data: Data = None,
     home: Annotated[Path | None, typer.Option(help="Folder for their state; default: the setting local.home.")] = None,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker/--no-worker", help="Also run what runs by itself (watch, campaigns, janitor) and the monitor."
+        ),
+    ] = True,
 ) -> None:
-    """Start the stand-ins and a Prefect server, print their addresses, and keep them up until Ctrl-C.
+    """Start the stand-ins, a Prefect server, a worker and the monitor, print where they are, keep them up until Ctrl-C.
 
-    `quakeslide map`, `plan` and `doctor` find them by themselves from the same folder; other programs take the
-    printed environment variables.
+    The watch then takes up what the feed of the stand-in brings. `quakeslide map`, `plan` and `doctor` find the stack by
+    themselves from the same folder; other programs take the printed environment variables. Prefect's pages ask for the
+    password that `quakeslide local password` shows.
     """
     from flows.services import keep_up
 
-    keep_up(_settings(), data, home)
+    keep_up(_settings(), data, home, worker=worker)
+
+
+@local.command("password")
+def local_password(
+    home: Annotated[Path | None, typer.Option(help="Folder of its state; default: the setting local.home.")] = None,
+) -> None:
+    """Show what the pages and the API of the running stack's Prefect server ask for, user:password as one word.
+
+    It is drawn anew for each start. Commands of quakeslide find it by themselves.
+    """
+    from flows.services import password
+
+    typer.echo(password(_settings(), home))
 
 
 def _settings() -> Settings:
@@ -219,9 +254,13 @@ def _ruled(rules: str | None) -> Settings:
 
 
 # After the commands of the pipeline, so that the help lists those first.
+cli_running.register(app)
 app.add_typer(dataset, name="dataset")
+cli_watch.register(app)
+cli_campaign.register(app)
 cli_select.register(app)
 cli_adapt.register(app)
+cli_unlabelled.register(app)
 cli_train.register(app)
 cli_evaluate.register(app)
 cli_calibrate.register(app)

@@ -101,7 +101,7 @@ def adapt(
         with prefect_results_aside(), shown_progress():
             from flows.adapt import adapt_event
             from flows.copies import download_version
-            from flows.map_event import bucket
+            from flows.reaching import bucket
 
             outcome = adapt_event(request)
             folder = None

@@ -39,7 +39,10 @@ Licence = Annotated[
 def build(
     out: Out,
     inventory: Annotated[
-        list[Path], typer.Option(help="Polygons of landslides, any vector format; give it again for more files.")
+        list[Path],
+        typer.Option(
+            help="Polygons of landslides, any vector format; give it again for more files, FILE:LAYER for one layer of several."
+        ),
     ],
     extent: Annotated[
         list[Path] | None, typer.Option(help="Polygons of what was looked at; nothing counts outside of them.")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from modeling.benchmark.ledger import Ledger
     from modeling.benchmark.plan import Plan
     from modeling.benchmark.results import Results
+    from modeling.data.batches import Blocks
+    from modeling.data.patches import PatchSet
+    from modeling.model import LandslideModel
     from modeling.scoring.evaluate import Evaluation
 
 Model = Annotated[str, typer.Argument(help="A name of `quakeslide models`, or the path of a .safetensors file.")]
@@ -46,11 +49,11 @@ def evaluate(
 ) -> None:
     """Score a model on a patch data set.
 
-    Precision, recall, F1, IoU, MCC, PA, CPA, mIoU and OA over all pixels together, landslides found and missed by size,
-    calibration, and 95 % intervals. Temperature and threshold are the model's own: nothing is fitted here.
+    Precision, recall, F1, IoU, MCC, PA, CPA, mIoU and OA over all pixels together; precision, recall and F1 of landslides
+    matched one for one, in all and by size; calibration, and 95 % intervals. Temperature and threshold are the model's own:
+    nothing is fitted here.
     """
     from flows.run import require_folder, say, shown_progress
-    from modeling.benchmark.plan import names_of
     from modeling.data.patches import open_patches
     from modeling.model import load_model
     from modeling.prediction.allocator import keep_memory
@@ -58,14 +61,14 @@ def evaluate(
 
     require_folder(out)
     loaded, patches = load_model(model), open_patches(data)
-    blocks = patches.blocks(part, loaded.bands, domains=names_of(domains) or None)
+    blocks = _blocks(patches, loaded, part, domains)
     keep_memory()
     with shown_progress():
         where = device_here(device)
-        result = score(loaded.to(where), blocks, device=where, told=_stage("evaluate"))
+        result = score(loaded.to(where), blocks, device=where, matched=True, told=_stage("evaluate"))
     _write_evaluation(result, out, loaded.name, f"the {part} part of {patches.name}")
-    scores = result.scores()
-    say(f"pixel F1 {scores['f1']:.3f}, IoU {scores['iou']:.3f}, landslides F1 {result.objects.scores()['f1']:.3f}")
+    scores, landslides = result.scores(), result.matched_intervals()["f1"]
+    say(f"pixel F1 {scores['f1']:.3f}, IoU {scores['iou']:.3f}, landslides F1 {landslides.value:.3f}")
     say(f"report: {out / 'evaluation.md'}")
 
 
@@ -178,20 +181,22 @@ def explain(
     domains: Domains = "",
     patches: Annotated[int, typer.Option(min=1, max=64, help="How many patches get Grad-CAM panels.")] = 6,
     way: Annotated[
-        str, typer.Option(help="How bands are taken away: unknown (no value) or shuffled (from elsewhere).")
+        Literal["unknown", "moved"],
+        typer.Option(
+            help="How bands are taken away: unknown (the model sees their mean) or moved (displaced within the patch)."
+        ),
     ] = "unknown",
     out: Annotated[Path, typer.Option(help="Folder for pictures and JSON.")] = Path("explanation"),
 ) -> None:
     """Show what a model looks at: Grad-CAM maps, channel attention by input band, and what each band is worth."""
     from flows.run import require_folder, say, shown_progress
-    from modeling.benchmark.plan import names_of
     from modeling.data.patches import open_patches
     from modeling.explaining.explain_files import explain as write_explanation
     from modeling.model import load_model
 
     require_folder(out)
     loaded, opened = load_model(model), open_patches(data)
-    blocks = opened.blocks(part, loaded.bands, domains=names_of(domains) or None)
+    blocks = _blocks(opened, loaded, part, domains)
     with shown_progress():
         from flows.progress import report
 
@@ -199,6 +204,17 @@ def explain(
     if "attention" not in written:
         say(f"{loaded.network_name} has no channel attention, so there are no weights to explain")
     say(f"written into {out}: {', '.join(path.name for path in written.values())}")
+
+
+def _blocks(patches: PatchSet, model: LandslideModel, part: str, domains: str) -> Blocks:
+    """What a model is scored on; raises `BandSetError` with the weights file when it is for other bands."""
+    from modeling.benchmark.plan import names_of
+    from modeling.errors import BandSetError
+
+    try:
+        return patches.blocks(part, model.bands, domains=names_of(domains) or None)
+    except BandSetError as error:
+        raise BandSetError(f"model {model.named} is for other bands: {error}") from error
 
 
 def _run_benchmark(
@@ -277,6 +293,7 @@ def _write_evaluation(result: Evaluation, out: Path, model: str, data: str) -> N
     from modeling.figures.scores import reliability_diagram, sizes
     from modeling.json_file import write_json
     from modeling.scoring.bootstrap import size_intervals
+    from modeling.scoring.evaluation_summary import summary
     from modeling.scoring.evaluation_text import evaluation_text
 
     out.mkdir(parents=True, exist_ok=True)
@@ -286,5 +303,5 @@ def _write_evaluation(result: Evaluation, out: Path, model: str, data: str) -> N
     ground = result.ground()
     recalls = size_intervals([piece.objects for piece in ground], strata=[piece.domain for piece in ground])
     sizes(out / "sizes.png", {model: result.objects}, recalls={model: recalls}, title=data)
-    write_json(out / "evaluation.json", {"model": model, "data": data, **result.to_json()})
+    write_json(out / "evaluation.json", {"model": model, "data": data, **summary(result), **result.to_json()})
     (out / "evaluation.md").write_text(evaluation_text(result, model=model, data=data), encoding="utf-8")

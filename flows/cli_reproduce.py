@@ -98,6 +98,7 @@ def reproduce(
     from flows.run import require_folder
     from modeling.benchmark.ledger import Ledger
     from modeling.benchmark.plan import names_of
+    from modeling.experiments.engine import agree
     from modeling.experiments.mixes import parse_mix
     from modeling.experiments.registry import experiment
     from modeling.experiments.setting import Setting
@@ -141,7 +142,10 @@ def reproduce(
     )
     ledger = Ledger(work / chosen.name)
     if report_only:
-        _publish(chosen, _with_steps(setting, ledger), ledger, out)
+        setting = _with_steps(setting, ledger)
+        if ledger.plan() is not None:
+            agree(chosen, setting, ledger)  # or the report would state options that its runs did not have
+        _publish(chosen, setting, ledger, out)
         return
     with ledger.held():
         _carry_out(chosen, setting, ledger, out, budget="" if steps else budget or chosen.budget, dry_run=dry_run)
@@ -182,7 +186,7 @@ def _publish(experiment: Experiment, setting: Setting, ledger: Ledger, out: Path
     from modeling.experiments.engine import failed, finished
     from modeling.experiments.report import Made, publish
 
-    command = shlex.join(["quakeslide", *sys.argv[1:]])
+    command = shlex.join(["quakeslide", *(each for each in sys.argv[1:] if each != "--report-only")])
     made = Made(command, dt.datetime.now(dt.UTC).date().isoformat(), this_device(setting.device))
     broken = failed(experiment, setting, ledger)
     runs = len(experiment.plan(setting))

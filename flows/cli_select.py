@@ -147,9 +147,10 @@ def _of_cube(address: str, settings: Settings) -> Iterator[Scene]:
 @contextmanager
 def _of_event(request: MapRequest, settings: Settings, data: Path | None) -> Iterator[Scene]:
     from flows.alignment import AlignedScene, measure_alignment
-    from flows.map_event import connected, pull_cube, read_cube
+    from flows.map_event import pull_cube, read_cube
     from flows.planning import check_rule, find_event, make_plan
     from flows.preflight import require_services
+    from flows.reaching import connected
     from flows.run import say
     from flows.services import services
     from flows.usgs import UsgsClient

@@ -195,13 +195,13 @@ def _from_cube(order: Order, draft: CubePlan, event_id: str, source: str, settin
 
 
 def _config(settings: Settings) -> SessionConfig:
-    from flows.map_event import session_config
+    from flows.reaching import session_config
 
     return session_config(settings)
 
 
 def _session(settings: Settings) -> Session:
-    from flows.map_event import connected
+    from flows.reaching import connected
 
     return connected(settings)
 

@@ -14,7 +14,7 @@ from geopandas import GeoDataFrame
 from rasterio.enums import Resampling
 from rasterio.windows import Window as PixelWindow
 
-from gee.types import Grid
+from gee.types import Grid, Observed
 
 FloatArray = npt.NDArray[np.float32]
 SlicesYX = tuple[slice, slice]
@@ -23,6 +23,8 @@ LayerReader = Callable[[SlicesYX], Mapping[str, FloatArray]]
 Bounds = tuple[float, float, float, float]
 """left, bottom, right, top in the units of a CRS."""
 
+_LOOKED_PX = 512
+"""Side of the view in which the area is looked for; what is thinner than one of its pixels may lie in the margin."""
 READ_PX = 512
 """Side of the windows that are read at a time: the side of a chunk, so that none is read twice."""
 
@@ -40,6 +42,28 @@ class Raster:
 def whole(grid: Grid) -> SlicesYX:
     """The window that is all of `grid`."""
     return slice(0, grid.shape_yx[0]), slice(0, grid.shape_yx[1])
+
+
+def area_window(observed: Path, grid: Grid, margin: float = 0.04) -> SlicesYX:
+    """The window of `grid` around what is not outside the area in a GeoTIFF of codes, with a margin of its longer side.
+
+    A grid of whole tiles reaches far beyond the area. All of `grid` when nothing is inside.
+    """
+    codes = decimate_tif(observed, window_bounds(grid, whole(grid)), _LOOKED_PX, codes=True).data
+    inside = (codes != Observed.OUTSIDE).any(axis=0)
+    if not inside.any():
+        return whole(grid)
+    edges = []
+    for axis, size in enumerate(grid.shape_yx):
+        (found,) = np.nonzero(inside.any(axis=1 - axis))
+        step = size / inside.shape[axis]
+        edges.append((found[0] * step, (found[-1] + 1) * step))
+    room = margin * max(stop - start for start, stop in edges)
+    rows, columns = (
+        slice(max(0, int(start - room)), min(size, round(stop + room)))
+        for (start, stop), size in zip(edges, grid.shape_yx, strict=True)
+    )
+    return rows, columns
 
 
 def decimation(window: SlicesYX, max_px: int) -> int:

@@ -27,3 +27,11 @@ class ServiceError(FlowError):
 
 class PublicationError(FlowError):
     """A version could not be made visible."""
+
+
+class CampaignError(FlowError):
+    """A campaign is unknown, its document cannot be read, or it is not in a state for what was asked."""
+
+
+class LeaseError(CampaignError):
+    """Another step works on the campaign, or this one has lost its lease."""

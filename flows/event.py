@@ -119,6 +119,8 @@ class EventSummary:
     """`earthquake`, `quarry blast`, …"""
     simulated: bool
     """Whether the record says that it is simulated."""
+    product_types: tuple[str, ...] = ()
+    """The types of all its products, for example `shakemap`; the products themselves are only in the detail."""
 
     @property
     def deleted(self) -> bool:

@@ -19,7 +19,10 @@ from pydantic import TypeAdapter
 
 from flows.adapt_facts import AdaptationFacts
 from flows.alignment import Alignment
+from flows.campaign.context import CampaignContext
+from flows.campaign.model import Cost
 from flows.choice import Selection
+from flows.speed import NetworkRun
 from gee.types import OBSERVED_LABELS, Observed
 
 LARGEST = 20
@@ -306,6 +309,13 @@ class ReportFacts:
     """Which model was chosen for the scene and why; None when nobody compared."""
     totals: TotalsRange | None = None
     """How far the totals may be off; None where nothing was fitted for this network, and nothing is claimed."""
+
+    campaign: CampaignContext | None = None
+    """The campaign that the version belongs to; None when it was asked for by itself."""
+    used: Cost | None = None
+    """What the cube of a campaign's version has cost; None outside of campaigns."""
+    network: NetworkRun | None = None
+    """How fast the network has mapped; None where nobody measured."""
 
     def to_json(self) -> str:
         """As JSON text."""

@@ -5,6 +5,10 @@
     <bucket>/events/<event_id>/cubes/<plan_hash>.zarr        scenes before and after, for every run that needs them
     <bucket>/events/<event_id>/runs/<run_key>/stages/…       what the finished stages of a run made, until it is visible
     <bucket>/events/<event_id>/runs/<run_key>/<digest>/…     its products, written once, never overwritten
+    <bucket>/campaigns/index.json                            which earthquake belongs to which campaign
+    <bucket>/campaigns/<campaign_id>.json                    one campaign; its id is the event id of its products
+    <bucket>/watch/cursor.json                               how far the feed has been worked off
+    <bucket>/watch/days/2018-09-05.json                      what was decided of the earthquakes of a day, UTC
 
 A run key names what went in, a digest what came out: two attempts at one run whose bytes differ (a crash, a race, a
 rounding of another processor) can never mix into one version.
@@ -12,6 +16,7 @@ rounding of another processor) can never mix into one version.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import re
@@ -31,8 +36,14 @@ VERSIONS_NAME = "versions.json"
 CATALOG_NAME = "catalog.json"
 """File name of an event's STAC catalogue."""
 
+INDEX_NAME = "index.json"
+"""File name of the list of campaigns. No campaign can have the id `index`: the USGS gives none like it."""
+
 FACTS = "facts.json"
 """File name of what the report and the item say, as JSON."""
+
+NETWORK = "network.json"
+"""File name of how fast the network has mapped, kept with the map of a run that is under way."""
 
 ALIGNMENT = "alignment.json"
 """File name of how the image before lies to the one after, measured once in a run."""
@@ -124,6 +135,11 @@ class RunIdentity:
         return short_hash(values)
 
 
+def safe_id(event_id: str) -> bool:
+    """Whether an id can name a folder."""
+    return bool(_SAFE_ID.fullmatch(event_id))
+
+
 def short_hash(value: Any) -> str:
     """`KEY_LENGTH` hexadecimal digits of the SHA-256 of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -140,7 +156,7 @@ class EventLayout:
     """The event's preferred id."""
 
     def __post_init__(self) -> None:
-        if not _SAFE_ID.fullmatch(self.event_id):
+        if not safe_id(self.event_id):
             raise EventError(
                 f"event id {self.event_id!r} cannot name a folder: use letters, digits, '-' and '_', 64 at most"
             )
@@ -160,9 +176,14 @@ class EventLayout:
         """The event's STAC catalogue."""
         return f"{self.root}/{CATALOG_NAME}"
 
+    @property
+    def cubes(self) -> str:
+        """The folder of its cubes."""
+        return f"{self.root}/cubes"
+
     def cube(self, plan_hash: str) -> str:
         """The Zarr store of a cube plan: shared by all runs that map the same scenes, so that none is pulled twice."""
-        return f"{self.root}/cubes/{plan_hash[:KEY_LENGTH]}.zarr"
+        return f"{self.cubes}/{plan_hash[:KEY_LENGTH]}.zarr"
 
     def run(self, run_key: str) -> RunLayout:
         """Where one run lies."""
@@ -219,6 +240,42 @@ class ProductLayout:
     def uri(self, filename: str) -> str:
         """The URI of one file among the products."""
         return f"{self.root}/{filename}"
+
+
+@dataclass(frozen=True)
+class CampaignsLayout:
+    """Where the memory of watch and campaigns lies in the bucket."""
+
+    bucket_url: str
+    """`gs://bucket` or `gs://bucket/some/prefix`, with or without a slash at the end."""
+
+    @property
+    def prefix(self) -> str:
+        """What the URIs of all campaign documents start with."""
+        return f"{self.bucket_url.rstrip('/')}/campaigns/"
+
+    @property
+    def index(self) -> str:
+        """Which earthquake belongs to which campaign."""
+        return f"{self.prefix}{INDEX_NAME}"
+
+    def campaign(self, campaign_id: str) -> str:
+        """One campaign's document. Raises `EventError` for an id that is not safe in a path."""
+        return f"{self.prefix}{EventLayout(self.bucket_url, campaign_id).event_id}.json"
+
+    @property
+    def cursor(self) -> str:
+        """How far the feed has been worked off."""
+        return f"{self.bucket_url.rstrip('/')}/watch/cursor.json"
+
+    @property
+    def days(self) -> str:
+        """What the URIs of all journals start with."""
+        return f"{self.bucket_url.rstrip('/')}/watch/days/"
+
+    def day(self, day: dt.date) -> str:
+        """The journal of what was decided of the earthquakes whose origin lies in a day, UTC."""
+        return f"{self.days}{day.isoformat()}.json"
 
 
 def products_digest(sha256_by_filename: Mapping[str, str]) -> str:

@@ -7,12 +7,13 @@ map and the products are in the bucket, and a version is visible complete or not
 from __future__ import annotations
 
 import datetime as dt
-import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow, task
@@ -21,34 +22,43 @@ from prefect.logging import get_run_logger
 
 from flows import artifacts, progress
 from flows.alignment import AlignedScene, Alignment, write_alignment
+from flows.campaign.budget import tile_pixels, used_for
 from flows.choice import Selection
 from flows.cluster import dask_client, map_unordered, threads_for
-from flows.errors import ServiceError
+from flows.errors import FlowError, ServiceError
 from flows.facts import ReportFacts, Scores
 from flows.geology import map_rules, rules_facts, scene_before
-from flows.layout import ALIGNMENT, FACTS, PRODUCTS, SELECTION, EventLayout, asset_label
+from flows.hazard import danger_of
+from flows.hiding import hiding_secrets
+from flows.known_speed import known_speed
+from flows.layout import ALIGNMENT, FACTS, NETWORK, PRODUCTS, SELECTION, EventLayout, asset_label
 from flows.mapping import surveyed, write_layers, write_mask, write_probability
-from flows.planning import MapPlan, check_rule, find_event, make_plan
+from flows.planning import GIVEN, MapPlan, check_rule, find_event, make_plan
 from flows.publish import Publication, UploadedRun, find_publication, make_visible, upload_products
+from flows.reaching import bucket, connected, session_config
+from flows.remap import again_for
 from flows.request import MapRequest
 from flows.scoring import score, write_metrics
 from flows.scratch import scratch_folder
 from flows.selection import model_of, write_selection, zoo_of
 from flows.settings import Settings, load_settings
+from flows.speed import NetworkRun
 from flows.stages import clear, once
-from flows.storage import Store
+from flows.tallies import count_mapped, counted
 from flows.telling import make_facts, write_pages
 from flows.tidy import tidy
+from flows.timing import measured, timed
 from flows.totals import with_totals_range
 from flows.usgs import UsgsClient
 from flows.writeback import check_targets, stamp_version, write_back
 from gee import pulling
 from gee.budget import Budget
-from gee.cube import pull_tile
-from gee.errors import AssetError, TransientError
+from gee.cube import missing_tiles, pull_tile, survey
+from gee.errors import AssetError, GeeError, TransientError
 from gee.records import TileRecord
 from gee.scenecube import SceneCube, open_cube
-from gee.session import Session, SessionConfig, connect, open_session
+from gee.session import Session, connect
+from gee.terrain import coarse_terrain
 from gee.types import Tile
 from modeling.model import LandslideModel
 
@@ -65,37 +75,19 @@ def may_pass(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def stage(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """A task of a flow that makes a version: retried twice when what failed may pass; results stay in memory."""
-    return partial(
-        task, name=name, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass, cache_policy=NO_CACHE,
-        persist_result=False,
-    )  # fmt: skip
+    """A task of a flow that makes a version: timed, and retried twice when what failed may pass.
 
+    Results stay in memory, and what it raises tells no secrets.
+    """
 
-def session_config(settings: Settings, event_id: str = "") -> SessionConfig:
-    """The part of the settings with which a worker reaches Earth Engine; what an event costs is accounted under its id."""
-    earthengine = settings.earthengine
-    return SessionConfig(
-        earthengine.url, earthengine.project, timeout_s=earthengine.request_timeout_s,
-        max_attempts=earthengine.max_attempts, max_concurrent=earthengine.max_concurrent_requests,
-        max_per_s=earthengine.max_requests_per_s, quota_uri=f"gs://{settings.storage.bucket}/quota",
-        storage_endpoint=settings.storage.endpoint, workload_tag=workload_tag(event_id),
-    )  # fmt: skip
+    def made(function: Callable[..., Any]) -> Any:
+        kept = task(
+            name=name, retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass, cache_policy=NO_CACHE,
+            persist_result=False,
+        )  # fmt: skip
+        return kept(timed(name)(hiding_secrets()(function)))
 
-
-def workload_tag(event_id: str) -> str:
-    """An event id as a label that Earth Engine takes: a-z, 0-9, - and _, at most 63; empty for an empty id."""
-    return re.sub(r"[^a-z0-9_-]+", "-", event_id.lower())[:63].strip("-_")
-
-
-def connected(settings: Settings, event_id: str = "") -> Session:
-    """An Earth Engine session for building expressions; raises `SessionError` when there is none."""
-    return open_session(session_config(settings, event_id))
-
-
-def bucket(settings: Settings) -> Store:
-    """The bucket of the settings."""
-    return Store(f"gs://{settings.storage.bucket}", settings.storage.endpoint)
+    return made
 
 
 @flow(name="map-event", flow_run_name="map-{request.event_id}", persist_result=False, validate_parameters=True)
@@ -105,33 +97,39 @@ def map_event(request: MapRequest) -> Publication:
     Raises `FlowError`, `GeeError` or `ModelingError` with one line that says what to do.
     """
     settings = load_settings()
-    log = get_run_logger()
     stop = progress.listen(progress.throttled(artifacts.progress_listener(request.event_id), every_s=2.0))
-    try:
-        plan: MapPlan = plan_event(request, settings)
-        artifacts.plan_artifact(plan)
-        with bucket(settings) as store:
-            published = find_publication(store, plan.run.event, plan.run.run_key)
-            if published is not None:
-                log.info("version %d of this run is published already", published.version)
-                clear(store, plan.run)  # of an attempt that was killed after publishing
-                stamp_assets(settings, published)
-                return published
-        with scratch_folder(settings.work, plan.cube.grid.shape_yx) as folder:
-            pull_cube(plan, settings)
-            align(plan, settings, folder)
-            choose_network(plan, settings, folder)
-            map_probability(plan, settings, folder)
-            make_products(plan, settings, folder, request)
-            uploaded: UploadedRun = upload(plan, settings, folder)
-            write_assets(plan, settings, folder, uploaded)
-            facts, preview = _told(folder)
-        publication: Publication = publish(plan, settings, uploaded)
-        stamp_assets(settings, publication, uploaded)
-        artifacts.result_artifacts(facts, publication, preview)
-        return publication
-    finally:
-        stop()
+    with hiding_secrets(), measured() as laps:
+        try:
+            return _mapped(request, settings)
+        finally:
+            stop()
+            artifacts.timing_artifact(laps, request.event_id, title=f"map of {request.event_id}")
+
+
+def _mapped(request: MapRequest, settings: Settings) -> Publication:
+    """What `map_event` does, stage by stage."""
+    plan: MapPlan = plan_event(request, settings)
+    with bucket(settings) as store:
+        artifacts.plan_artifact(plan, known_speed(store, plan.run.event))
+        published = find_publication(store, plan.run.event, plan.run.run_key)
+        if published is not None:
+            get_run_logger().info("version %d of this run is published already", published.version)
+            clear(store, plan.run)  # of an attempt that was killed after publishing
+            stamp_assets(settings, published)
+            return published
+    with scratch_folder(settings.work, plan.cube.grid.shape_yx) as folder:
+        pull_cube(plan, settings, request.eecu_hours)
+        align(plan, settings, folder)
+        choose_network(plan, settings, folder)
+        map_probability(plan, settings, folder)
+        make_products(plan, settings, folder, request)
+        uploaded: UploadedRun = upload(plan, settings, folder)
+        write_assets(plan, settings, folder, uploaded)
+        facts, preview = _told(folder)
+    publication: Publication = publish(plan, settings, uploaded)
+    stamp_assets(settings, publication, uploaded)
+    artifacts.result_artifacts(facts, publication, preview, settings.storage.endpoint)
+    return publication
 
 
 def _told(folder: Path) -> tuple[ReportFacts, bytes]:
@@ -150,24 +148,56 @@ def plan_event(request: MapRequest, settings: Settings) -> MapPlan:
         get_run_logger().info("%s: %s", event.title, check_rule(event, request, settings))
         EventLayout(f"gs://{settings.storage.bucket}", event.id)  # an id that cannot name a folder fails here, early
         check_targets(event.id, settings)
-        return make_plan(request, event, settings, session, usgs)
+        plan = make_plan(request, event, settings, session, usgs)
+        log = get_run_logger()
+        if taken := plan.takeover.describe(plan.cube):
+            log.info("%s", taken)
+        return replace(plan, worst_first=_worst_first(plan, request, settings, session, usgs))
+
+
+def _worst_first(
+    plan: MapPlan, request: MapRequest, settings: Settings, session: Session, usgs: UsgsClient
+) -> tuple[str, ...]:
+    """The order of the tiles; none where there are too few of them for it to matter, or where nothing tells the danger."""
+    missing = {tile.name for tile in missing_tiles(plan.cube, settings.storage.endpoint)} - plan.takeover.names
+    if len(missing) <= settings.campaign.partial_above_tiles or plan.event.status == GIVEN:
+        return ()
+    try:
+        event = plan.event if request.quake is None else usgs.event(request.quake.id)
+        danger = danger_of(
+            [event], usgs, plan.cube, lambda: coarse_terrain(session, plan.cube.dem, plan.area.geometry)[1:]
+        )
+    except (FlowError, GeeError) as error:
+        get_run_logger().warning("the tiles are pulled in no order of danger: %s", error)
+        return ()
+    get_run_logger().info("the most dangerous tiles come first: %s", danger.source)
+    return danger.worst_first()
 
 
 @stage("pull-cube")
-def pull_cube(plan: MapPlan, settings: Settings) -> str:
-    """Pull the tiles that are missing, Dask-parallel and within the event's budget, and seal the cube; returns its hash."""
+def pull_cube(plan: MapPlan, settings: Settings, eecu_hours: float | None = None) -> str:
+    """Pull the tiles that are missing, Dask-parallel and within the event's budget, and seal the cube; returns its hash.
+
+    `eecu_hours` is that budget, instead of the one of the settings; 0 for none.
+    """
     config = session_config(settings, plan.event.id)
-    hours = settings.earthengine.eecu_hours_per_event
+    hours = settings.earthengine.eecu_hours_per_event if eecu_hours is None else eecu_hours
     threads = threads_for(settings.earthengine.max_concurrent_requests)
 
     def told(done: int, total: int, record: TileRecord) -> None:
         progress.report("pull tiles", done, total, f"{record.pulled_bytes / 1e6:.1f} MB")
+        pulled(plan.cube.tile_px**2 if record.pulled_bytes else 0)
 
     # The threads of the cluster inside the process share these connections, which end with them.
-    with connect(config), dask_client(settings.dask, threads=threads) as client:
+    with (
+        connect(config) as session,
+        counted(settings, session) as pulled,
+        dask_client(settings.dask, threads=threads) as client,
+    ):
         return pulling.pull_cube(
             plan.cube, config, settings.storage.endpoint, budget=Budget(hours) if hours else Budget(),
-            spread=partial(map_unordered, client, in_flight=2 * threads), told=told,
+            spread=partial(map_unordered, client, in_flight=2 * threads), told=told, takeover=plan.takeover,
+            first=plan.worst_first,
         )  # fmt: skip
 
 
@@ -224,17 +254,37 @@ def _network(settings: Settings, folder: Path) -> LandslideModel:
 
 @stage("map")
 def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
-    """Stream the cube through the network into probability.tif; returns whether it was done now."""
-    scene, path = AlignedScene(read_cube(plan, settings), _alignment(folder)), folder / "probability.tif"
+    """Stream the cube through the network into probability.tif, with how fast that went; returns whether it was done now."""
+    alignment, path = _alignment(folder), folder / "probability.tif"
+    scene = AlignedScene(read_cube(plan, settings), alignment)
 
     def make() -> None:
         # A cluster is asked only where one is set: in this process its threads would have nothing to add.
-        serving = dask_client(settings.dask, threads=1) if settings.dask.address else nullcontext()
-        with serving as client:
-            write_probability(scene, _network(settings, folder), path, settings.model, client)
+        serving = dask_client(settings.dask, threads=1) if settings.dask.elsewhere else nullcontext()
+        began, share = time.monotonic(), 1.0
+        with TemporaryDirectory(dir=folder) as beside, bucket(settings) as store, serving as client:
+            again = None
+            if settings.cube.lattice:
+                again = again_for(store, plan.run.event, plan.cube, alignment, settings.storage.endpoint, Path(beside))
+            write_probability(
+                scene, _network(settings, folder), path, settings.model, client, again,
+                served=bool(settings.dask.namespace and settings.dask.gpu_workers),
+            )  # fmt: skip
+            if again is not None and again.told:
+                get_run_logger().info("%s", again.told)
+                share = again.mapped_share
+        run = NetworkRun(round(share * tile_pixels(plan.cube)), share, time.monotonic() - began)
+        (folder / NETWORK).write_text(run.to_json())
+        count_mapped(settings, run.pixels, run.seconds)
 
     with bucket(settings) as store:
-        return once(store, plan.run, "map", folder, (path.name,), make)
+        return once(store, plan.run, "map", folder, (path.name, NETWORK), make)
+
+
+def _network_run(folder: Path) -> NetworkRun | None:
+    """How fast the network has mapped; None when the map is one that was begun before this was kept."""
+    path = folder / NETWORK
+    return NetworkRun.from_json(path.read_text()) if path.is_file() else None
 
 
 @stage("products")
@@ -259,7 +309,11 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
             scores = score(scene, sides, inventory, Path(request.truth), model_name=model.name)
             write_metrics(scores, folder / "metrics.json", simulated=plan.event.simulated)
         facts = make_facts(plan, settings, model, cube.cube_hash, sides, inventory, scores, alignment)
-        facts = replace(facts, rules=rules_facts(rules, found, before), selection=_selection(folder))
+        run = _network_run(folder)
+        facts = replace(facts, rules=rules_facts(rules, found, before), selection=_selection(folder), network=run)
+        if request.campaign is not None:
+            arrived, _ = survey(plan.cube, settings.storage.endpoint)
+            facts = replace(facts, campaign=request.campaign, used=used_for(plan.cube, arrived.values(), run))
         facts = with_totals_range(facts, model, settings.model)
         write_pages(facts, scene, inventory, folder)
         (folder / FACTS).write_text(facts.to_json())

@@ -6,9 +6,11 @@ here holds more of it than a row of tiles, and of the landslides their outlines.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,9 @@ from flows.geology import MapRules, SceneBefore, mapped_before
 from flows.layout import PRODUCTS
 from flows.observed_colours import rgba
 from flows.progress import report
+from flows.remap import Again
 from flows.scene import Block, CodeArray, DayArray, FloatArray, Scene, Slices
-from flows.serving import map_on_cluster, network_workers
+from flows.serving import map_on_cluster, network_workers, on_network_worker
 from flows.settings import ModelSettings
 from gee.types import OBSERVED_LABELS, PHASES, Grid, Observed
 from modeling.bands import BandSet
@@ -39,6 +42,8 @@ from modeling.rasters.cog import Category, CogProfile, CogWriter, class_profile,
 from modeling.vectors.burn import burn
 from modeling.vectors.inventory import InventoryMaker
 from modeling.vectors.inventory_files import write_inventory
+
+log = logging.getLogger(__name__)
 
 WINDOW_PX = 512
 """Side of the windows in which a scene is read for anything but prediction: a block of a COG."""
@@ -81,39 +86,66 @@ class NetworkReader:
         return block.layers, seen(block, self.bands) == Observed.CLEAR
 
 
-def execution_for(model: LandslideModel, settings: ModelSettings) -> Execution:
-    """How this machine maps with these settings."""
+def execution_for(model: LandslideModel, settings: ModelSettings, pixels: int | None = None) -> Execution:
+    """How this machine maps a scene of so many `pixels` with these settings."""
     return choose(
         model, device=settings.device, precision=settings.precision, tile_px=settings.tile_px,
         halo_px=settings.halo_px,
         memory_bytes=None if settings.memory_mb is None else settings.memory_mb * 10**6, symmetries=settings.symmetries,
+        compiled=settings.compiled, pixels=pixels,
     )  # fmt: skip
 
 
+def execution_on(client: Any, model: LandslideModel, settings: ModelSettings, pixels: int | None = None) -> Execution:
+    """As `execution_for`, asked of a worker that runs networks: its device and memory count, not this machine's.
+
+    Raises `ServiceError` when there is no such worker for `settings.network_wait_s`.
+    """
+    chosen = on_network_worker(client, execution_for, model, settings, pixels, wait_s=settings.network_wait_s)
+    log.info("the workers that run the network map in %s", chosen)
+    # One of the largest tiles keeps a GPU busy, and its worker holds what waits: tiles go together only where something
+    # makes them smaller (`Again.execution`).
+    return replace(chosen, batch=1)
+
+
 def write_probability(
-    scene: Scene, model: LandslideModel, path: Path, settings: ModelSettings, client: Any = None
-) -> None:
+    scene: Scene, model: LandslideModel, path: Path, settings: ModelSettings, client: Any = None,
+    again: Again | None = None, *, served: bool = False,
+) -> None:  # fmt: skip
     """Map `scene` with `model` into a float32 COG of probabilities in [0, 1], NaN where not observed.
 
-    With the `client` of a Dask cluster that has workers for networks (`flows.serving`) they do it, else this process.
+    With the `client` of a Dask cluster that has workers for networks (`flows.serving`) they do it, and as it suits them;
+    else this process. `served` says that such workers were asked for: then the first is waited for. With `again` what an
+    earlier version has mapped of unchanged ground is taken from it.
     """
     grid = scene.grid
-    execution = execution_for(model, settings)
+    pixels = math.prod(grid.shape_yx)
+    served = client is not None and (served or network_workers(client) > 0)
+    execution = execution_on(client, model, settings, pixels) if served else execution_for(model, settings, pixels)
+    if again is not None:
+        execution = again.execution(execution, settings.tile_px)
     tags = {
         "model": model.name,
         "weights_sha256": model.weights_hash,
         "threshold": f"{model.threshold:.4f}",
         "computed_in": str(execution),
     }
+    tiles, kept = (None, None) if again is None else again.kept(model, execution)
+    tags |= {} if again is None else again.tags(model, kept)
     read = NetworkReader(scene, model.bands)
     told = partial(report, "map tiles")
     with CogWriter(path, probability_profile(grid.crs, grid.affine, grid.shape_yx, tags)) as writer:
-        if client is not None and network_workers(client):
-            map_on_cluster(client, model, execution, read, grid.shape_yx, writer.write, progress=told)
+        write, wanted = (writer.write, None) if kept is None else (kept.writer(writer.write), kept.wanted)
+        if served:
+            map_on_cluster(
+                client, model, execution, read, grid.shape_yx, write, progress=told, tiles=tiles, wanted=wanted,
+                wait_s=settings.network_wait_s,
+            )  # fmt: skip
         else:
             predict_tiles(
-                prepare(model, execution), read, grid.shape_yx, writer.write, tile_px=execution.tile_px,
-                halo_px=execution.halo_px, batch=execution.batch, progress=told,
+                prepare(model, execution), read, grid.shape_yx, write, tile_px=execution.tile_px,
+                halo_px=execution.halo_px, batch=execution.batch, lanes=execution.lanes, progress=told, tiles=tiles,
+                wanted=wanted,
             )  # fmt: skip
 
 

@@ -24,9 +24,9 @@ from flows.decimate import (
     LayerReader,
     Raster,
     SlicesYX,
+    area_window,
     decimate_layers,
     decimate_tif,
-    whole,
     window_bounds,
 )
 from flows.facts import combined_observed
@@ -110,12 +110,12 @@ def map_layers(
     with_pre: bool = True,
     max_px: int = MAX_PX,
 ) -> MapLayers:
-    """Read what a map of `window` (all of `grid` by default) needs, decimated to `max_px` a side.
+    """Read what a map of `window` (the area, and a little around it, by default) needs, decimated to `max_px` a side.
 
     `read` gives `red_post green_post blue_post`, and the same with `_pre` unless `with_pre` is false. `observed` is a
     GeoTIFF of codes with one band a phase, or one in all.
     """
-    window = window or whole(grid)
+    window = window or area_window(observed, grid)
     bounds = window_bounds(grid, window)
     phases = ("pre", "post") if with_pre else ("post",)
     names = [f"{colour}_{phase}" for phase in phases for colour in ("red", "green", "blue")]

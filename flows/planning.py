@@ -12,24 +12,27 @@ from pathlib import Path
 import shapely
 
 from flows.area import AreaOfInterest, area_of_event, cut_to_land_and_slopes, given_area
+from flows.campaign.model import Quake
 from flows.errors import EventError
 from flows.event import EarthquakeEvent
 from flows.geology import map_rules
 from flows.layout import EventLayout, RunIdentity, RunLayout
 from flows.product_set import sha256_of
 from flows.request import MapRequest
-from flows.rule import qualifies
 from flows.selection import expected, weights_named, zoo_of
 from flows.settings import Settings
 from flows.usgs import UsgsClient
+from flows.watching.rule import decide
 from gee.before import choose_before
 from gee.dem import DemChoice, choose_dem
+from gee.grid import serves
 from gee.masks import CloudMask, CloudScorePlus, Qa60, S2Cloudless, SceneClassification
 from gee.phases import ImageryChoice
 from gee.plan import CubePlan, CubeRules, plan_cube
+from gee.reuse import NOTHING, Takeover, find_takeover, settled_crs
 from gee.session import Session
 from gee.terrain import coarse_terrain
-from gee.types import Window
+from gee.types import Tile, Window
 from gee.windows import candidates
 
 GIVEN = "given"
@@ -56,6 +59,15 @@ class MapPlan:
     """Where the run lies in the bucket."""
     notes: tuple[str, ...]
     """What a reader of the report should know about the choices made."""
+    takeover: Takeover = NOTHING
+    """Tiles that earlier cubes of the event hold: they are not pulled."""
+    worst_first: tuple[str, ...] = ()
+    """Names of the tiles, the most dangerous first: the order in which they are pulled; empty for any order."""
+
+    @property
+    def to_pull(self) -> tuple[Tile, ...]:
+        """The tiles that take a request, when none of them has arrived yet."""
+        return tuple(tile for tile in self.cube.tiles if tile.name not in self.takeover.names)
 
 
 def code_version() -> str:
@@ -68,6 +80,8 @@ def find_event(request: MapRequest, client: UsgsClient) -> EarthquakeEvent:
 
     Raises `EventError` for an unknown or withdrawn event, `ServiceError` when the USGS cannot be reached.
     """
+    if request.area_wkt is not None and request.quake is not None:
+        return _known_event(request.event_id, request.quake, request.event_time or request.quake.time)
     if request.area_wkt is not None and request.event_time is not None:
         return _given_event(request.event_id, request.area_wkt, request.event_time)
     event = client.event(request.event_id)
@@ -83,14 +97,25 @@ def _given_event(event_id: str, area_wkt: str, time: dt.datetime) -> EarthquakeE
     )  # fmt: skip
 
 
+def _known_event(event_id: str, quake: Quake, time: dt.datetime) -> EarthquakeEvent:
+    """The event as a campaign knows it, under the id of the campaign, without products."""
+    return EarthquakeEvent(
+        id=event_id, ids=tuple(sorted({event_id, *quake.ids})), time=time, updated=quake.updated, lon=quake.lon,
+        lat=quake.lat, depth_km=quake.depth_km, magnitude=quake.magnitude, magnitude_type="", place="",
+        title=quake.title, status=quake.status, alert=None, simulated=quake.simulated,
+    )  # fmt: skip
+
+
 def check_rule(event: EarthquakeEvent, request: MapRequest, settings: Settings) -> str:
     """Why the event is mapped; raises `EventError` saying why it is not."""
+    if request.campaign is not None:
+        return request.campaign.why
     if request.event_time is not None and request.area_wkt is not None:
         return "area and time given by hand"
-    wanted, reason = qualifies(event, settings.area)
-    if wanted or request.force:
-        return reason if wanted else f"{reason}; mapped all the same on request"
-    raise EventError(f"{reason}: not mapped. Use --force to map it all the same")
+    decision = decide(event, settings, dt.datetime.now(dt.UTC))
+    if decision.wanted or request.force:
+        return decision.reason if decision.wanted else f"{decision.reason}; mapped all the same on request"
+    raise EventError(f"{decision.reason}: not mapped. Use --force to map it all the same")
 
 
 def make_plan(
@@ -105,15 +130,16 @@ def make_plan(
     )  # fmt: skip
     imagery = settings.imagery
     dem = choose_dem(session, imagery.dems, asked.geometry)
-    elevation_m, slope_deg, coarse = coarse_terrain(session, dem, asked.geometry)
-    area = cut_to_land_and_slopes(
-        asked, elevation_m, slope_deg, transform=coarse.affine, crs=coarse.crs,
-        minimum_slope_deg=settings.area.minimum_slope_deg, reach_m=settings.area.slope_reach_m,
-        maximum_area_km2=settings.area.maximum_area_km2,
-    )  # fmt: skip
-    draft, window_note = plan_scenes(event, area, settings, session)
-    layout = EventLayout(f"gs://{settings.storage.bucket}", event.id)
+    area = cut_area(asked, dem, settings, session) if request.cut else asked
+    layout, endpoint = EventLayout(f"gs://{settings.storage.bucket}", event.id), settings.storage.endpoint
+    lattice = settings.cube.lattice
+    settled = settled_crs(layout.cubes, settings.cube.pixel_m, endpoint) if lattice and not request.crs else ""
+    crs = request.crs or (settled if serves(settled, area.geometry) else "")
+    draft, window_note = plan_scenes(
+        event, area, settings, session, request.before_time, request.after_time, lattice=lattice, crs=crs
+    )
     cube = replace(draft, uri=layout.cube(draft.plan_hash))
+    takeover = find_takeover(cube, endpoint) if lattice else NOTHING
     likely, weights_hash = expected(zoo_of(settings.model), (layer.name for layer in cube.layers))
     identity = RunIdentity(
         event_id=event.id,
@@ -130,7 +156,18 @@ def make_plan(
         code_version=code_version(),
     )
     notes = tuple(note for note in (window_note, _dem_note(dem), *_cube_notes(cube)) if note)
-    return MapPlan(event, area, cube, weights_named(likely), weights_hash, layout.run(identity.key), notes)
+    run = layout.run(identity.key)
+    return MapPlan(event, area, cube, weights_named(likely), weights_hash, run, notes, takeover)
+
+
+def cut_area(asked: AreaOfInterest, dem: DemChoice, settings: Settings, session: Session) -> AreaOfInterest:
+    """The part of an area that can fail, by a coarse look at its terrain; raises `AreaError` when nothing can."""
+    elevation_m, slope_deg, coarse = coarse_terrain(session, dem, asked.geometry)
+    return cut_to_land_and_slopes(
+        asked, elevation_m, slope_deg, transform=coarse.affine, crs=coarse.crs,
+        minimum_slope_deg=settings.area.minimum_slope_deg, reach_m=settings.area.slope_reach_m,
+        maximum_area_km2=settings.area.maximum_area_km2,
+    )  # fmt: skip
 
 
 def _dem_note(dem: DemChoice) -> str:
@@ -157,24 +194,38 @@ def cube_rules(settings: Settings) -> CubeRules:
 
 
 def plan_scenes(
-    event: EarthquakeEvent, area: AreaOfInterest, settings: Settings, session: Session
+    event: EarthquakeEvent,
+    area: AreaOfInterest,
+    settings: Settings,
+    session: Session,
+    before: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    *,
+    lattice: bool = False,
+    crs: str = "",
 ) -> tuple[CubePlan, str]:
-    """The plan of an event's cube, without its address, and why its window before the event was taken."""
-    imagery, rules = settings.imagery, cube_rules(settings)
-    after = Window(event.time, event.time + dt.timedelta(days=imagery.days_after))
+    """The plan of an event's cube, without its address, and why its window before the event was taken.
+
+    `before` is the end of the windows before, where an earlier earthquake shook the area already; `until` that after.
+    `lattice` and `crs` are as in `gee.plan.make_plan`.
+    """
+    imagery, rules = settings.imagery, replace(cube_rules(settings), lattice=lattice)
+    latest = event.time + dt.timedelta(days=imagery.days_after)
+    after = Window(event.time, latest if until is None else min(latest, until))
     windows = candidates(
-        event.time, days_before=imagery.days_before, days_after=imagery.days_after, years=imagery.same_season_years
-    )
-    before = choose_before(
+        event.time if before is None else min(event.time, before), days_before=imagery.days_before,
+        days_after=imagery.days_after, years=imagery.same_season_years,
+    )  # fmt: skip
+    chosen = choose_before(
         session, rules.collections, area.geometry, rules.imagery, windows, after, pixel_m=rules.pixel_m,
         maximum_cloud_percent=rules.maximum_cloud_percent, minimum_clear=imagery.minimum_clear_before,
         ndvi_drop=imagery.leafless_ndvi_drop,
     )  # fmt: skip
     plan = plan_cube(
-        session, uri="", geometry=area.geometry, pre=before.candidate.window, post=after, rules=rules,
-        code_version=code_version(),
+        session, uri="", geometry=area.geometry, pre=chosen.candidate.window, post=after, rules=rules,
+        code_version=code_version(), crs=crs,
     )  # fmt: skip
-    return plan, before.why
+    return plan, chosen.why
 
 
 def _cube_notes(cube: CubePlan) -> Iterator[str]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +23,10 @@ from flows.layout import ITEM_NAME, PRODUCTS, EventLayout, ProductLayout, RunLay
 from flows.product_set import gather, json_bytes
 from flows.stac import VersionLink, make_catalog
 from flows.storage import PreconditionFailedError, Store
+from flows.swapping import MAX_SWAPS, pause
 
 FORMAT = 1
 """Format of versions.json; raise it when old readers would misread a new document."""
-
-MAX_SWAPS = 60
-"""How often the swap is tried against other writers; each try waits a little longer, two seconds at most."""
 
 _JSON, _GEOJSON = "application/json", "application/geo+json"
 
@@ -123,7 +119,7 @@ def make_visible(store: Store, uploaded: UploadedRun, now: Callable[[], dt.datet
         try:
             store.write_bytes(event.versions, json_bytes(swapped), _JSON, if_generation_match=generation)
         except PreconditionFailedError:
-            time.sleep(random.uniform(0, min(2.0, 0.05 * (attempt + 1))))  # noqa: S311 - spreads rivals, hides nothing
+            pause(attempt)
             continue
         found = _publication(event, entry)
         break
@@ -152,7 +148,8 @@ def refresh_catalog(store: Store, event: EventLayout) -> None:
         present, generation = store.read_with_generation(event.catalog)
         document, _generation = _read_document(store, event)
         links = [VersionLink(int(entry["version"]), str(entry["item"])) for entry in document["versions"]]
-        wanted = json_bytes(make_catalog(event.event_id, str(document.get("title") or event.event_id), links))
+        title = str(document.get("title") or event.event_id)
+        wanted = json_bytes(make_catalog(event.event_id, title, links, document.get("withdrawn")))
         if present == wanted:
             return
         try:
@@ -163,11 +160,35 @@ def refresh_catalog(store: Store, event: EventLayout) -> None:
     raise PublicationError(f"{event.catalog} was written by others {MAX_SWAPS} times in a row: run it again")
 
 
+def set_withdrawn(store: Store, event: EventLayout, mark: Mapping[str, str] | None) -> None:
+    """Mark an event's versions as withdrawn (`reason`, `at`), or, with None, no longer; a standing mark is kept.
+
+    The versions and their products stay as they are. An event without a visible version is left alone.
+    """
+    for attempt in range(MAX_SWAPS):
+        document, generation = _read_document(store, event)
+        if generation == 0 or (mark is None) == ("withdrawn" not in document):
+            break
+        others = {key: value for key, value in document.items() if key != "withdrawn"}
+        swapped = others if mark is None else {**others, "withdrawn": dict(mark)}
+        try:
+            store.write_bytes(event.versions, json_bytes(swapped), _JSON, if_generation_match=generation)
+        except PreconditionFailedError:
+            pause(attempt)
+            continue
+        break
+    else:
+        raise PublicationError(f"{event.versions} was written by others {MAX_SWAPS} times in a row: run it again")
+    if generation != 0:
+        refresh_catalog(store, event)
+
+
 def _create(store: Store, uri: str, data: bytes, content_type: str) -> bytes:
     """Create an object, or keep the one that an earlier attempt created; returns what is there."""
     try:
         store.write_bytes(uri, data, content_type, if_generation_match=0)
     except PreconditionFailedError:
+        store.touch(uri)
         return store.read_bytes(uri)
     return data
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from flows import wording
 from flows.adapt_facts import verdict_text
+from flows.campaign.wording import campaign_sentences
 from flows.facts import ReportFacts
 from flows.layout import PRODUCTS
 from flows.observed_colours import CODE_COLOURS
@@ -56,6 +57,7 @@ def render_report(facts: ReportFacts, pictures: Sequence[Picture]) -> str:
         alignment=wording.alignment(facts),
         selection=wording.selection(facts),
         rules=wording.rules(facts),
+        campaign=campaign_sentences(facts),
         adaptation="" if facts.adaptation is None else verdict_text(facts.adaptation),
         adapted_scores=ADAPTED_SCORES,
         products=list(PRODUCTS.values()),

@@ -76,7 +76,8 @@ def map_to_folder(request: MapRequest, settings: Settings, out: Path) -> Path:
     require_services(settings, usgs=request.area_wkt is None or request.event_time is None)
     with prefect_results_aside(), shown_progress():
         from flows.copies import download_version
-        from flows.map_event import bucket, map_event
+        from flows.map_event import map_event
+        from flows.reaching import bucket
 
         publication = map_event(request)
         with bucket(settings) as store:
@@ -132,10 +133,11 @@ def show_result(facts: ReportFacts, version: int | None, folder: Path) -> None:
 
 def show_plan(request: MapRequest, settings: Settings) -> None:
     """Print what mapping an event would take; nothing is launched and nothing is written."""
-    from flows.map_event import connected
     from flows.mapping import execution_for
     from flows.planning import check_rule, find_event, make_plan
-    from flows.sizing import estimate, measured_speed, plan_rows
+    from flows.reaching import connected
+    from flows.sizing import estimate, measured_speed, overlap_of, plan_rows
+    from flows.speed import Speed
     from flows.usgs import UsgsClient
     from gee.budget import Account, Budget
     from gee.coverage import clear_share
@@ -157,9 +159,11 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
             return side * side
 
         needed = working_bytes_per_pixel(model, execution.precision, torch.device(execution.device))
-        cost = estimate(plan, settings, measured_speed(run_tile), execution, needed)
+        bare_px_per_s = measured_speed(run_tile)
+        speed = Speed(bare_px_per_s / overlap_of(execution), "measured on this machine just now")
+        cost = estimate(plan, settings, bare_px_per_s, execution, needed)
     table = Table(title="Plan (nothing is launched)", show_header=False, title_justify="left")
-    rows = [("rule", rule), *plan_rows(plan)]
+    rows = [("rule", rule), *plan_rows(plan, speed)]
     rows += [
         ("clear coverage", ", ".join(f"{name} {100 * value:.0f} %" for name, value in share.items()) + " (estimated)"),
         ("expected time", f"{cost.seconds / 60:.1f} min"),
@@ -173,7 +177,7 @@ def show_plan(request: MapRequest, settings: Settings) -> None:
 
 def tidy_event(event_id: str, settings: Settings) -> None:
     """Remove what runs of an event have left in Earth Engine that were never published, and print it."""
-    from flows.map_event import bucket, connected
+    from flows.reaching import bucket, connected
     from flows.tidy import tidy
 
     event = EventLayout(f"gs://{settings.storage.bucket}", event_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -20,6 +21,9 @@ from infra.local.stack import Endpoints, LocalStack, environment_of, prefect_ser
 
 DRAIN_S = 10
 """How long Prefect may take to send its last logs before its server is stopped, in seconds."""
+
+REVIVE_S = 1.0
+"""How often is looked whether a service of a stack that is kept up has ended, in seconds."""
 
 
 def is_local(settings: Settings) -> bool:
@@ -49,7 +53,7 @@ def services(settings: Settings, data: Path | None, *, prefect: bool) -> Iterato
         with ExitStack() as own:
             if prefect and not found.prefect_url:
                 folder = own.enter_context(TemporaryDirectory(prefix="prefect-", dir=home, ignore_cleanup_errors=True))
-                environment["PREFECT_API_URL"] = own.enter_context(prefect_server(Path(folder), typer.echo))
+                environment |= own.enter_context(prefect_server(Path(folder), typer.echo))
             own.callback(drain_prefect)
             yield own.enter_context(applied(environment))
         return
@@ -125,29 +129,63 @@ def applied(environment: Mapping[str, str]) -> Iterator[Settings]:
         os.environ.update(before)
 
 
-def keep_up(settings: Settings, data: Path | None, home: Path | None) -> None:
-    """Start a stack, print its addresses and the environment for other programs, and wait for Ctrl-C or SIGTERM."""
+def keep_up(settings: Settings, data: Path | None, home: Path | None, *, worker: bool = False) -> None:
+    """Start a stack, print its addresses and the environment for other programs, and wait for Ctrl-C or SIGTERM.
+
+    With `worker`, everything that runs of itself is put on its Prefect server and worked on, and the monitor shows its
+    metrics and health. A service that ends by itself is started again where it was.
+    """
     place = (home or settings.local.home).resolve()
     done = threading.Event()
     with started(settings, data, place, prefect=True, progress=_aside) as stack:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: done.set())
-        _show(stack.endpoints)
+        places = _places(stack.endpoints)
+        if worker:
+            with applied(stack.environment()) as local:
+                from flows.running import add_monitor, add_worker
+
+                add_worker(stack, local, _aside)
+                places["monitor"] = f"{add_monitor(stack).url}/health and /metrics"
+        for name, where in places.items():
+            typer.echo(f"# {name:<14} {where}")
+        typer.echo(
+            f"# Prefect's pages ask for a password: `quakeslide local password --home {shlex.quote(str(place))}`"
+        )
         for name, value in sorted(stack.environment().items()):
-            typer.echo(f"export {name}={value}")
+            typer.echo(f"export {name}={_exported(name, value, stack)}")
         typer.echo("up; Ctrl-C stops everything")
-        done.wait()
+        while not done.wait(REVIVE_S):
+            for name in stack.revive():
+                _aside(f"the {name} service had ended and is started again")
     typer.echo("stopped")
 
 
-def _show(endpoints: Endpoints) -> None:
-    for name, url in (
-        ("Earth Engine", endpoints.earthengine_url),
-        ("Cloud Storage", endpoints.storage_url),
-        ("USGS", endpoints.usgs_url),
-        ("Prefect", endpoints.prefect_url),
-    ):
-        typer.echo(f"# {name:<14} {url}")
+def _places(endpoints: Endpoints) -> dict[str, str]:
+    return {
+        "Earth Engine": endpoints.earthengine_url,
+        "Cloud Storage": endpoints.storage_url,
+        "USGS": endpoints.usgs_url,
+        "Prefect": endpoints.prefect_url,
+    }
+
+
+def _exported(name: str, value: str, stack: LocalStack) -> str:
+    """A value as a shell takes it; the password by the file that holds it, as output ends up in logs and on screens."""
+    if name == "PREFECT_API_AUTH_STRING":
+        return f'"$(cat {shlex.quote(str(stack.auth_file))})"'
+    return shlex.quote(value)
+
+
+def password(settings: Settings, home: Path | None) -> str:
+    """What the Prefect server of the stack in `home` asks for. Raises `FlowError` when none is up there."""
+    place = (home or settings.local.home).resolve()
+    found = running_stack(place)
+    if found is None or not found.prefect_auth:
+        raise FlowError(
+            f"no local stack with a Prefect server is up in {place}: start one (quakeslide local up), or name its --home"
+        )
+    return found.prefect_auth
 
 
 def _aside(text: str) -> None:

@@ -44,9 +44,7 @@ class EarthEngineSettings(_Group):
         24.0, gt=0, description="Assets of a run that was never published are removed after so many hours."
     )
     max_concurrent_requests: int = Field(
-        40,
-        ge=1,
-        description="Requests in flight of the whole project, shared by all runs and workers (default quota: 40).",
+        40, ge=1, description="Requests in flight of the whole project, shared by all its runs (default quota: 40)."
     )
     max_requests_per_s: float = Field(
         100.0, gt=0, description="Requests a second of the whole project, likewise (default quota: 100)."
@@ -151,6 +149,11 @@ class CubeSettings(_Group):
 
     pixel_m: float = Field(10.0, gt=0, description="Pixel size in metres.")
     tile_px: int = Field(512, ge=64, le=2048, description="Side of a tile and of a Zarr chunk, in pixels.")
+    lattice: bool = Field(
+        True,
+        description="Cut along tiles of one lattice for each UTM zone, and take over those that an earlier cube of the "
+        "event holds, so that a larger area or a new scene pulls only what is new; false: as tight a grid as can be.",
+    )
 
 
 class AlignmentSettings(_Group):
@@ -180,7 +183,7 @@ class ModelSettings(_Group):
     tile_px: int | None = Field(
         None, ge=64, description="Side of an inference tile without its halo, in pixels; chosen by memory when not set."
     )
-    halo_px: int = Field(24, ge=0, description="Overlap on each side of an inference tile, in pixels.")
+    halo_px: int = Field(8, ge=0, description="Overlap on each side of an inference tile, in pixels.")
     device: str = Field(
         "auto", description="What computes the network: `auto` (a GPU if there is one), cpu, cuda, cuda:N."
     )
@@ -192,10 +195,15 @@ class ModelSettings(_Group):
         description="Mirror images and turns of each tile whose mean is taken, at so many times the network's time "
         "(at most 4 for a network that sees the hillshade).",
     )
+    compiled: Literal["auto"] | bool = Field(
+        "auto",
+        description="Whether `torch.compile` makes one program of the network: `auto` on a GPU, for large scenes.",
+    )
+    network_wait_s: float = Field(  # not dumped: it decides nothing of a map
+        900.0, gt=0, exclude=True, description="On a Dask cluster: wait for a worker that runs the network, seconds."
+    )
     memory_mb: int | None = Field(
-        None,
-        ge=100,
-        description="Memory for the tiles in the network, in MB; when not set, 600 or half of what is free.",
+        None, ge=100, description="Memory for the tiles in the network, MB; when not set, 600 or half of what is free."
     )
     minimum_area_m2: float = Field(
         400.0, ge=0, description="Polygons smaller than this are dropped; with `rules` theirs decides instead."
@@ -210,10 +218,150 @@ class ModelSettings(_Group):
     )
 
 
-class DaskSettings(_Group):
-    """Where tiles are worked on."""
+class WatchSettings(_Group):
+    """How the feed is watched, and which earthquakes are taken up."""
 
-    address: str = Field("", description="Address of a Dask scheduler; empty for a cluster inside the process.")
+    feed: str = Field(
+        "2.5_day", description="USGS summary feed that is polled; what it misses is caught up by a query."
+    )
+    sweep_minutes: float = Field(
+        60.0, gt=0, description="How often revisions and deletions of events that have left the feed are asked for."
+    )
+    remember_days: float = Field(
+        60.0, gt=0, description="Events older than this are not asked after; also how far a first start looks back."
+    )
+    landslide_alert: Literal["green", "yellow", "orange", "red"] = Field(
+        "yellow",
+        description="With a ground-failure product: the lowest landslide alert that is mapped; the USGS's green says "
+        "that little or no landsliding is expected.",
+    )
+    minimum_hazard: float = Field(
+        1.0,
+        ge=0,
+        description="With a ground-failure product: an aggregate landslide hazard (km²) that is mapped too; 1 is the "
+        "USGS's own limit of green.",
+    )
+    maximum_depth_km: float = Field(
+        70.0,
+        gt=0,
+        description="Without a ground-failure product: deeper earthquakes, which are not shallow by the USGS's classes, "
+        "are mapped from two magnitudes above `area.minimum_magnitude` only.",
+    )
+    minimum_steep_km2: float = Field(
+        25.0,
+        ge=0,
+        description="Without a ground-failure product: less steep land than this under shaking is not mapped.",
+    )
+    same_event_s: float = Field(
+        16.0,
+        gt=0,
+        description="Records of several networks within this time, `same_event_km` and one magnitude are one earthquake "
+        "unless the USGS lists them side by side; 16 s and 100 km are what it associates by itself.",
+    )
+    same_event_km: float = Field(100.0, gt=0, description="See `same_event_s`.")
+    sequence_days: float = Field(
+        30.0, ge=0, description="An earthquake this soon after another whose area it overlaps joins its campaign."
+    )
+    outage_minutes: float = Field(
+        15.0, ge=0, description="A watch fails, and so alerts, when the USGS has not been reached for so long."
+    )
+
+
+class CampaignSettings(_Group):
+    """How an earthquake is followed from its first image to its last version."""
+
+    horizon_days: float = Field(
+        60.0, gt=0, description="A campaign ends at the latest so long after its last earthquake."
+    )
+    covered_share: float = Field(0.98, gt=0, le=1, description="It ends earlier when so much of its area was observed.")
+    first_share: float = Field(
+        0.05, gt=0, le=1, description="A first version is made when so much of the area is expected to be observed."
+    )
+    better_share: float = Field(
+        0.03, gt=0, le=1, description="A further version is made when so much more of the area can be observed."
+    )
+    look_hours: float = Field(
+        6.0, gt=0, description="The catalogue is asked for scenes as often, at least; more while some are on their way."
+    )
+    partial_above_tiles: int = Field(
+        24, ge=1, description="Areas of more tiles are published in part first, the most dangerous quarter of them."
+    )
+    at_once: int = Field(4, ge=1, description="Campaigns that are worked on at the same time, the most urgent first.")
+    lease_minutes: float = Field(
+        5.0, gt=0, description="A step that has not renewed its lease for so long is taken for dead."
+    )
+    maximum_failures: int = Field(
+        8,
+        ge=1,
+        description="Steps in a row that may fail; then it waits for a person. Services that are away do not count.",
+    )
+    budget_requests: int = Field(
+        5_000, ge=0, description="Earth Engine requests of one campaign, then it asks; 0: no limit."
+    )
+    budget_gb: float = Field(200.0, ge=0, description="Bytes pulled, in GB, likewise.")
+    budget_eecu_hours: float = Field(100.0, ge=0, description="Earth Engine compute, likewise.")
+    budget_network_minutes: float = Field(600.0, ge=0, description="Minutes of the device that maps, likewise.")
+    budget_stored_gb: float = Field(100.0, ge=0, description="Bytes kept in the bucket, in GB, likewise.")
+
+
+class AlertSettings(_Group):
+    """Who is told, by blocks of the Prefect server: no address and no secret stands in a setting."""
+
+    blocks: tuple[str, ...] = Field(
+        (),
+        description="Notification blocks as type/name, for example `slack-webhook/ops`, `email-server-credentials/ops`.",
+    )
+    email_to: str = Field("", description="Whom e-mail goes to, when an e-mail block is among them.")
+
+
+class JanitorSettings(_Group):
+    """What is cleared away, and when."""
+
+    orphan_hours: float = Field(
+        24.0, gt=0, description="Stages and products of a run that was never published are removed after so many hours."
+    )
+    keep_cubes_days: float = Field(
+        30.0, ge=0, description="Cubes of closed campaigns are kept for so many days; published products always."
+    )
+
+
+class MetricsSettings(_Group):
+    """Where the state of the whole is served for monitoring."""
+
+    host: str = Field("127.0.0.1", description="Address that `quakeslide monitor` listens on.")
+    port: int = Field(9464, ge=0, le=65535, description="Its port; 0 for any free one.")
+
+
+class DaskSettings(_Group):
+    """Where tiles are worked on: at most one of `address`, `gateway` and `namespace`; none for a cluster in the process."""
+
+    address: str = Field("", description="Address of a Dask scheduler that runs already.")
+    gateway: str = Field("", description="Address of a Dask Gateway, which is asked for a cluster of the run's own.")
+    namespace: str = Field(
+        "", description="Namespace of Kubernetes in which the Dask operator makes a cluster of the run's own."
+    )
+    image: str = Field("", description="With `namespace`: the image of scheduler and workers.")
+    gpu_image: str = Field("", description="With `namespace`: the image of workers with a GPU; empty for `image`.")
+    service_account: str = Field("quakeslide-worker", description="With `namespace`: whom the workers act as.")
+    workers: int = Field(4, ge=1, description="With `gateway` or `namespace`: workers of the cluster.")
+    gpu_workers: int = Field(
+        0, ge=0, description="With `namespace` only: workers with a GPU; those of another cluster offer it themselves."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_cluster(self) -> DaskSettings:
+        if len([place for place in (self.address, self.gateway, self.namespace) if place]) > 1:
+            raise ValueError("set one of address, gateway and namespace")
+        if self.namespace and not self.image:
+            raise ValueError("a cluster of the operator needs an image: set dask.image")
+        if self.gpu_workers and not self.namespace:
+            raise ValueError("dask.gpu_workers is for dask.namespace: have workers of the gateway or address offer GPU")
+        return self
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the cluster is other processes than this one."""
+        return bool(self.address or self.gateway or self.namespace)
 
 
 class WorkSettings(_Group):
@@ -246,12 +394,20 @@ class Settings(BaseSettings):
     cube: CubeSettings = CubeSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     model: ModelSettings = ModelSettings()
+    watch: WatchSettings = WatchSettings()
+    campaign: CampaignSettings = CampaignSettings()
+    alerts: AlertSettings = AlertSettings()
+    janitor: JanitorSettings = JanitorSettings()
+    metrics: MetricsSettings = MetricsSettings()
     dask: DaskSettings = DaskSettings()
     work: WorkSettings = WorkSettings()
     local: LocalSettings = LocalSettings()
     mode: Literal["auto", "local", "cloud"] = Field(
         "auto",
         description="`cloud` with an Earth Engine project, `local` with stand-ins, `auto` decides by the project.",
+    )
+    log: Literal["text", "json"] = Field(
+        "text", description="Logs as lines for people, or as one JSON object a line; secrets are taken out of both."
     )
 
     @classmethod

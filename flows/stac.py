@@ -24,6 +24,7 @@ from shapely.geometry.base import BaseGeometry
 
 from flows.adapt_facts import AdaptationFacts
 from flows.alignment import Alignment
+from flows.campaign.wording import campaign_property
 from flows.errors import PublicationError
 from flows.facts import Imagery, ReportFacts
 from flows.layout import PRODUCTS, TABLES, asset_label
@@ -97,8 +98,13 @@ def make_item(
     return _checked(item)
 
 
-def make_catalog(event_id: str, title: str, versions: Sequence[VersionLink]) -> dict[str, Any]:
-    """The STAC catalogue of an event as JSON values, newest version last, hrefs relative to it."""
+def make_catalog(
+    event_id: str, title: str, versions: Sequence[VersionLink], withdrawn: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The STAC catalogue of an event as JSON values, newest version last, hrefs relative to it.
+
+    `withdrawn` (`reason`, `at`) says that the USGS has deleted the event.
+    """
     links: list[dict[str, Any]] = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
     links += [
         {"rel": "item", "href": link.href, "type": "application/geo+json", "title": f"Version {link.version}"}
@@ -106,9 +112,12 @@ def make_catalog(event_id: str, title: str, versions: Sequence[VersionLink]) -> 
     ]
     if versions:
         links.append({**links[-1], "rel": "latest-version"})
-    catalog = pystac.Catalog(
-        id=event_id, description=f"Landslide maps of {title}. Each version is immutable.", title=title
-    )
+    description = f"Landslide maps of {title}. Each version is immutable."
+    extra: dict[str, Any] = {}
+    if withdrawn is not None:
+        description = f"Withdrawn: {withdrawn['reason']}. {description}"
+        extra = {"deprecated": True, "quakeslide:withdrawn": dict(withdrawn)}
+    catalog = pystac.Catalog(id=event_id, description=description, title=title, extra_fields=extra)
     return {**catalog.to_dict(include_self_link=False), "links": links}
 
 
@@ -198,6 +207,7 @@ def _results(facts: ReportFacts, digest: str) -> dict[str, Any]:
         },
         "quakeslide:scores": {s.name: {"pixel": dict(s.pixel), "objects": dict(s.objects)} for s in facts.scores},
         "quakeslide:earth_engine_assets": _earth_engine(facts, digest),
+        **({} if facts.campaign is None else {"quakeslide:campaign": campaign_property(facts)}),
     }
 
 

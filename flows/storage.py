@@ -8,6 +8,7 @@ https://cloud.google.com/storage/docs/request-preconditions
 from __future__ import annotations
 
 import datetime as dt
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ DEFAULT_ENDPOINT = "https://storage.googleapis.com"
 MAX_DOCUMENT_BYTES = 64 * 2**20
 """Nothing larger is read into memory by `Store.read_bytes` unless asked for."""
 
+TOUCH_AFTER = dt.timedelta(hours=1)
+"""An object that is taken up again is made new when it is older than this."""
+
 _TIMEOUT_S = (5.0, 120.0)  # to connect, to the next byte
 _URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -44,6 +48,19 @@ class PreconditionFailedError(FlowError):
 
 class ObjectNotFoundError(ServiceError):
     """An object or its bucket is not there."""
+
+
+class _Bounded(io.BytesIO):
+    """Memory for a document that may not be larger than was expected."""
+
+    def __init__(self, max_bytes: int, name: str) -> None:
+        super().__init__()
+        self._max_bytes, self._name = max_bytes, name
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._max_bytes:
+            raise ServiceError(f"{self._name} has more than the {self._max_bytes} bytes expected")
+        return super().write(data)
 
 
 @dataclass(frozen=True)
@@ -109,23 +126,14 @@ class Store:
 
     def read_with_generation(self, uri: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> tuple[bytes, int]:
         """The content of `uri` and the generation it belongs to; `(b"", 0)` when there is no such object."""
-        while True:
-            with self._speaking(uri):
-                blob = self._blob(uri)
-                try:
-                    blob.reload(retry=self._retry, timeout=_TIMEOUT_S)
-                except api_errors.NotFound:
-                    return b"", 0
-                if blob.size > max_bytes:
-                    raise ServiceError(
-                        f"{uri} at {self.address} has {blob.size} bytes, more than the {max_bytes} expected"
-                    )
-                generation = int(blob.generation)
-                try:
-                    data = blob.download_as_bytes(if_generation_match=generation, retry=self._retry, timeout=_TIMEOUT_S)
-                except (api_errors.NotFound, api_errors.PreconditionFailed):
-                    continue  # written or deleted in between: look again
-                return cast(bytes, data), generation
+        with self._speaking(uri):
+            blob, content = self._blob(uri), _Bounded(max_bytes, f"{uri} at {self.address}")
+            try:
+                blob.download_to_file(content, retry=self._retry, timeout=_TIMEOUT_S)
+            except api_errors.NotFound:
+                return b"", 0
+            # Of the same answer as the content: a second request would ask what the object is by then.
+            return content.getvalue(), int(blob.generation)
 
     def write_bytes(
         self,
@@ -175,7 +183,31 @@ class Store:
                 blob.reload(retry=self._retry, timeout=_TIMEOUT_S)
                 if (blob.metadata or {}).get("sha256") != sha256:
                     raise
+                self._touch(blob)
             return int(blob.generation)
+
+    def touch(self, uri: str) -> None:
+        """Say that an object is in use: one that is older than `TOUCH_AFTER` becomes as good as new, its bytes the same.
+
+        So who clears away what is old (`flows.clearing`) sees that somebody has taken it up. Not there is no error.
+        """
+        with self._speaking(uri):
+            blob = self._blob(uri)
+            try:
+                blob.reload(retry=self._retry, timeout=_TIMEOUT_S)
+            except api_errors.NotFound:
+                return
+            self._touch(blob)
+
+    def _touch(self, blob: Any) -> None:
+        if blob.updated is None or dt.datetime.now(dt.UTC) - blob.updated < TOUCH_AFTER:
+            return
+        generation = int(blob.generation)
+        bucket = self._client.bucket(self._bucket_name)
+        bucket.copy_blob(
+            blob, bucket, blob.name, if_generation_match=generation, if_source_generation_match=generation,
+            retry=self._retry, timeout=_TIMEOUT_S,
+        )  # fmt: skip
 
     def download_file(self, uri: str, path: Path) -> None:
         """Write the object to `path`, its CRC32C checked; raises `ObjectNotFoundError`."""
@@ -192,6 +224,26 @@ class Store:
         with self._speaking(prefix):
             return tuple(_info(blob) for blob in self._list(prefix))
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """The names of the folders directly below `prefix` (`gs://…/`), sorted; what lies in them is not listed."""
+        with self._speaking(prefix):
+            found = self._listing(prefix, delimiter="/")
+            for _ in found.pages:
+                pass  # the folders are known when all pages have come
+            _, name = split_uri(prefix)
+            return tuple(sorted(one.removeprefix(name).rstrip("/") for one in found.prefixes))
+
+    def delete_unchanged(self, info: ObjectInfo) -> bool:
+        """Delete the object unless it was written since it was listed; returns whether it is gone."""
+        with self._speaking(info.uri):
+            try:
+                self._blob(info.uri).delete(if_generation_match=info.generation, retry=self._retry, timeout=_TIMEOUT_S)
+            except api_errors.NotFound:
+                return True
+            except api_errors.PreconditionFailed:
+                return False
+            return True
+
     def delete(self, uri: str) -> None:
         """Delete the object; nothing happens when it is not there."""
         with self._speaking(uri):
@@ -201,12 +253,12 @@ class Store:
                 return
 
     def _list(self, prefix: str, max_results: int | None = None) -> Iterator[Any]:
+        return cast("Iterator[Any]", iter(self._listing(prefix, max_results=max_results)))
+
+    def _listing(self, prefix: str, **options: Any) -> Any:
         _, name = split_uri(prefix)
         bucket = self._client.bucket(self._bucket_name)
-        found = self._client.list_blobs(
-            bucket, prefix=name or None, max_results=max_results, retry=self._retry, timeout=_TIMEOUT_S
-        )
-        return cast("Iterator[Any]", iter(found))
+        return self._client.list_blobs(bucket, prefix=name or None, retry=self._retry, timeout=_TIMEOUT_S, **options)
 
     def _blob(self, uri: str) -> Any:
         bucket, name = split_uri(uri)

@@ -10,6 +10,7 @@ import geopandas
 import numpy as np
 
 from flows.alignment import Alignment
+from flows.asset_names import asset_containers
 from flows.decimate import busiest_window
 from flows.facts import (
     EventFacts,
@@ -28,7 +29,6 @@ from flows.planning import GIVEN, MapPlan, code_version
 from flows.report import render_report
 from flows.scene import FloatArray, Scene, Slices
 from flows.settings import Settings
-from flows.writeback import asset_containers
 from gee.sentinel2 import PhaseScenes
 from gee.types import Window
 from modeling.model import LandslideModel

@@ -11,11 +11,11 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Set
 
+from flows.asset_names import VERSION, asset_containers
 from flows.layout import EventLayout, asset_label
 from flows.publish import read_versions
 from flows.settings import Settings
 from flows.storage import Store
-from flows.writeback import VERSION, asset_containers
 from gee.assets import AssetRecord, delete_asset, find_asset, list_assets
 from gee.session import Session
 

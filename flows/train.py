@@ -21,6 +21,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from flows.errors import FlowError
+from flows.hiding import hiding_secrets
 from flows.training import TrainRequest, run_training, weights_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def train(request: TrainRequest) -> str:
 
 
 @task(name="train-network", cache_policy=NO_CACHE, persist_result=False)
+@hiding_secrets()
 def train_network(request: TrainRequest) -> str:
     """Run the training; returns the path of the weights."""
     tell = _progress(request.recipe)

@@ -140,9 +140,7 @@ class UsgsClient:
         if answer.status != 200:
             self._refuse(f"the feed {name}", answer)
         what = f"the feed {name} of {self.base_url}"
-        events, rejected = parse_feed(self._json(answer, what), what)
-        for line in rejected:
-            logger.warning("skipped: %s", line)
+        events, rejected = self._events(answer, what)
         fresh = FeedState(answer.headers.get("etag", ""), answer.headers.get("last-modified", ""))
         return FeedPoll(tuple(events), fresh, tuple(rejected))
 
@@ -185,9 +183,7 @@ class UsgsClient:
             if answer.status != 200:
                 self._refuse("an event query", answer)
             what = f"the event query of {self.base_url}"
-            events, rejected = parse_feed(self._json(answer, what), what)
-            for line in rejected:
-                logger.warning("skipped: %s", line)
+            events, rejected = self._events(answer, what)
             # An event that arrives between two pages moves its neighbours, so one may be listed twice.
             found |= {event.id: event for event in events}
             if len(events) + len(rejected) < page_size:
@@ -248,6 +244,17 @@ class UsgsClient:
             return parse_json(answer.body, what)
         except EventError as error:
             raise ServiceError(f"the USGS service at {self.base_url} answers nonsense: {error}") from error
+
+    def _events(self, answer: _Answer, what: str) -> tuple[list[EventSummary], list[str]]:
+        """The events of a feed or a query, and a line for each entry that cannot be read."""
+        value = self._json(answer, what)
+        try:
+            events, rejected = parse_feed(value, what)
+        except EventError as error:
+            raise ServiceError(f"the USGS service at {self.base_url} answers nonsense: {error}") from error
+        for line in rejected:
+            logger.warning("skipped: %s", line)
+        return events, rejected
 
     def _refuse(self, what: str, answer: _Answer) -> NoReturn:
         raise ServiceError(

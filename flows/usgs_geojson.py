@@ -90,6 +90,7 @@ def parse_summary(feature: Any) -> EventSummary:
         alert=_text(known.get("alert")).lower() or None,
         event_type=_text(known.get("type")).lower() or "earthquake",
         simulated=known.get(SIMULATED_PROPERTY) is True,
+        product_types=_types(known.get("types")),
     )
 
 
@@ -201,6 +202,12 @@ def _alias_ids(value: Any, event_id: str) -> tuple[str, ...]:
     listed = value.split(",")[:MAX_IDS] if isinstance(value, str) else []
     ids = dict.fromkeys(i for i in listed if EVENT_ID.fullmatch(i))
     return tuple(ids) if event_id in ids else (event_id, *ids)
+
+
+def _types(value: Any) -> tuple[str, ...]:
+    """The product types of a `,a,b,` list."""
+    listed = value.split(",")[:MAX_PRODUCT_ITEMS] if isinstance(value, str) else []
+    return tuple(dict.fromkeys(name for part in listed if (name := _text(part))))
 
 
 def _number(value: Any, name: str, event_id: str) -> float | None:

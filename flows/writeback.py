@@ -21,8 +21,9 @@ import geopandas
 import pandas
 import shapely
 
+from flows.asset_names import CATEGORIES, VERSION, asset_containers, asset_names
 from flows.facts import ReportFacts
-from flows.layout import PRODUCTS, TABLES, asset_folder, asset_label
+from flows.layout import PRODUCTS, TABLES
 from flows.planning import MapPlan
 from flows.publish import Publication, UploadedRun
 from flows.settings import Settings
@@ -32,24 +33,8 @@ from gee.assets import Properties, ensure_collection, ensure_folder, find_asset,
 from gee.ingestion import Asset, ImageAsset, TableAsset, check_table, write_assets
 from gee.session import Session
 
-CATEGORIES = {"probability": False, "mask": True, "observed": True}
-"""Products that become images, each with one band of its own name, and whether their values are codes."""
 NODATA = 255
 """What a mask and the observation codes hold outside the area."""
-VERSION = "version"
-"""Property that a published asset has."""
-
-
-def asset_containers(event_id: str, settings: Settings) -> Mapping[str, str]:
-    """Image collections and the folder of tables, by what they hold; known before anything is written."""
-    folder = asset_folder(settings.earthengine.project, settings.earthengine.asset_root, event_id)
-    return {name: f"{folder}/{name}" for name in (*CATEGORIES, TABLES)}
-
-
-def asset_names(event_id: str, settings: Settings, run_key: str, digest: str) -> Mapping[str, str]:
-    """Asset ids of one attempt at a run, by what they are."""
-    label = asset_label(run_key, digest)
-    return {name: f"{container}/{label}" for name, container in asset_containers(event_id, settings).items()}
 
 
 def check_targets(event_id: str, settings: Settings) -> None:

@@ -10,14 +10,23 @@ from pathlib import Path
 
 import pytest
 from fakes.quakes import SmallQuake, write_others, write_small_quake
+from fakes.servers import serve
 from fakes.weights import untrained
+from hypothesis import settings
 
+from flows.storage import Store
 from infra.local.stack import LocalStack
+from infra.local.storage import create_app
 
 # As on the command line: Prefect's log of a run is kept by its server and does not fill the terminal.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 # Prefect keeps what failed in its home, which must not be that of whoever runs the tests.
 PREFECT_HOME = os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
+
+# The same examples every time, so that a change is judged by what it changes; `--hypothesis-profile searching` draws others.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("searching", max_examples=1000)
+settings.load_profile("repeatable")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -33,6 +42,21 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the recorded real data are not here ({SHARED_DATA.name} folder beside the checkout)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Cloud Storage stand-in."""
+    with serve(create_app(tmp_path_factory.mktemp("bucket"))) as address:
+        yield address
+
+
+@pytest.fixture
+def store(endpoint: str, tmp_path: Path) -> Iterator[Store]:
+    """A bucket of the stand-in, empty for each test."""
+    with Store(f"gs://bucket/{tmp_path.name}", endpoint, retry_s=5.0) as opened:
+        opened.ensure_bucket()
+        yield opened
 
 
 @pytest.fixture(scope="session")

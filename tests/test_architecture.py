@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -117,3 +119,9 @@ def test_every_public_thing_says_what_it_is() -> None:
         and ast.get_docstring(node) is None
     ]
     assert mute == []
+
+
+@pytest.mark.parametrize("module", ["flows.watch", "flows.janitor", "flows.tell"])
+def test_what_runs_often_and_maps_nothing_starts_without_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

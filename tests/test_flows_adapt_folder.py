@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import shapely
 from fakes.drawing import draw
+from fakes.pair import AT, write_pair
 from fakes.quakes import SmallQuake
 from fakes.shy import shy_network
 from fakes.training import register_tiny
@@ -22,19 +23,6 @@ from flows.errors import FlowError, PublicationError
 from flows.facts import ReportFacts
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
-from modeling.simulate import layers_of
-
-AT = rasterio.Affine(10, 0, 600_000, 0, -10, 3_300_000)
-
-
-def write(path: Path, bands: dict[str, np.ndarray]) -> Path:
-    height, width = next(iter(bands.values())).shape
-    profile = {"driver": "GTiff", "count": len(bands), "height": height, "width": width, "dtype": "float32"}
-    with rasterio.open(path, "w", **profile, crs="EPSG:32648", transform=AT, nodata=np.nan) as file:
-        for index, (name, values) in enumerate(bands.items(), start=1):
-            file.write(values.astype(np.float32), index)
-            file.set_band_description(index, name)
-    return path
 
 
 @pytest.mark.slow
@@ -44,12 +32,7 @@ def test_a_folder_is_adapted_into_a_new_one(
     register_tiny(monkeypatch)
     settings = Settings(work=WorkSettings(scratch=str(tmp_path)))
     weights = str(shy_network(small_quake.region, tmp_path / "weights"))
-    layers, _ = layers_of(small_quake.region)
-    colours = ("blue", "green", "red", "nir")
-    images = [
-        write(tmp_path / f"{phase}.tif", {c: layers[f"{c}_{phase}"] for c in colours}) for phase in ("pre", "post")
-    ]
-    rasters = Rasters(*images, write(tmp_path / "dem.tif", {"elevation": layers["elevation"]}))
+    rasters = write_pair(small_quake.region, tmp_path)
     first = tmp_path / "first"
     map_raster_pair(
         rasters.pre, rasters.post, rasters.dem, first, bands=None, scale=None, weights=weights, name="pair",

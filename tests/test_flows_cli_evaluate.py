@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from modeling.data.normalise import Normalisation
 from modeling.data.patch_simulate import simulate_patches
 from modeling.data.patch_split import Split
 from modeling.data.patches import PatchSet, fit_normalisation
+from modeling.explaining.ablation import WAYS
 from modeling.model import LandslideModel, save_model
 
 Run = Callable[..., tuple[int, str, str]]
@@ -83,6 +86,11 @@ def test_evaluate_writes_a_report(run: Run, patches: PatchSet, weights: Path, tm
     stored = json.loads((out / "evaluation.json").read_text())
     assert len(stored["blocks"]) == sum(sum(both) for (_, part), both in patches.counts().items() if part == "test")
     assert {block["domain"] for block in stored["blocks"]} == {"iburi", "palu"}
+    assert "Matched one for one" in text
+    f1 = stored["scores"]["landslides"]["f1"]
+    assert f1["low"] <= f1["value"] <= f1["high"]
+    assert f"landslides F1 {f1['value']:.3f}" in said
+    assert stored["reliability"]["ece"] >= 0
     assert (out / "reliability.png").is_file()
     assert (out / "sizes.png").is_file()
 
@@ -100,6 +108,19 @@ def test_explain_writes_pictures_and_numbers(run: Run, patches: PatchSet, weight
     assert {"slope", "red_pre"} <= {row["group"] for row in ablation["rows"]}
     attention = json.loads((out / "attention.json").read_text())["attention"]
     assert set(attention[0]["by_band"]) == set(patches.band_set("ten-band").channels)
+
+
+def test_bands_are_taken_away_in_a_known_way_or_nothing_is_computed(
+    run: Run, patches: PatchSet, weights: Path, tmp_path: Path
+) -> None:
+    parameters = inspect.signature(cli_evaluate.explain, eval_str=True).parameters
+    assert get_args(get_args(parameters["way"].annotation)[0]) == WAYS
+    status, _, err = run(
+        "explain", weights, "--data", patches.path, "--way", "shuffled", "--out", tmp_path / "explanation"
+    )
+    assert status == cli.BAD_INPUT
+    assert "'shuffled' is not one of 'unknown', 'moved'" in err
+    assert not (tmp_path / "explanation").exists()
 
 
 def test_a_benchmark_of_two_networks_on_patches(
@@ -176,5 +197,5 @@ def test_a_model_of_other_bands_is_refused(run: Run, patches: PatchSet, tmp_path
     for command in ("evaluate", "explain"):
         status, _, err = run(command, path, "--data", patches.path, "--out", tmp_path / "out")
         assert status == cli.BAD_INPUT
-        assert "thermal_post" in err
+        assert f"model warm ({path}) is for other bands: {patches.path} has no thermal_post" in err
         assert not (tmp_path / "out").exists()

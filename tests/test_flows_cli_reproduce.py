@@ -120,6 +120,9 @@ def test_an_experiment_on_the_users_patches_and_its_report_again(run: Run, tmp_p
     before = (tmp_path / "reports" / "yang2024.md").read_text().partition("## ")[2]
     assert run(*common, *options, "--report-only")[0] == 0
     assert (tmp_path / "reports" / "yang2024.md").read_text().partition("## ")[2] == before
+    assert "--report-only" not in (tmp_path / "reports" / "yang2024.md").read_text()
+    status, _, err = run(*common, *options, "--rate", 0.5, "--report-only")
+    assert (status, "differs in rate" in err) == (cli.BAD_INPUT, True)
     status, _, err = run(*common, *options, "--steps", 4)
     assert (status, "differs in steps" in err) == (cli.BAD_INPUT, True)
     status, _, err = run(*common, "--mixes", "Ib99", "--steps", 3)

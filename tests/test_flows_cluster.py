@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,6 +99,69 @@ def test_a_cluster_with_too_few_threads_is_used_and_said(caplog: pytest.LogCaptu
     ):
         assert sorted(map_unordered(client, abs, [-3, 4], in_flight=2)) == [3, 4]
     assert "have 2 threads for 40 requests at a time" in caplog.text
+
+
+@contextmanager
+def two_processes(threads: int) -> Iterator[Any]:
+    """A cluster of two worker processes, each under a nanny that starts another when it dies."""
+    options: dict[str, Any] = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+    workers = {"n_workers": 2, "threads_per_worker": threads, "processes": True, "memory_limit": 0}
+    with cluster._cluster(**workers, **options, protocol="tcp", host="127.0.0.1") as there:
+        yield there
+
+
+def worked_on_by(folder: Path, item: int) -> int:
+    """Runs on a worker: leaves a note with the worker's pid, and takes a moment."""
+    (folder / f"{item}.{os.getpid()}").touch()
+    time.sleep(0.1)
+    return item
+
+
+def test_a_worker_that_is_killed_costs_what_it_was_at_and_not_the_run(tmp_path: Path) -> None:
+    with two_processes(2) as there, dask_client(DaskSettings(address=there.scheduler_address), threads=4) as client:
+        found: list[int] = []
+        killed = ""
+        for item in map_unordered(client, partial(worked_on_by, tmp_path), range(40), in_flight=8):
+            found.append(item)
+            if len(found) == 10:  # one that has worked: on a busy machine another may still be starting
+                killed = next(tmp_path.iterdir()).name.partition(".")[2]
+                os.kill(int(killed), signal.SIGKILL)
+        assert sorted(found) == list(range(40))
+        notes = [path.name.split(".") for path in tmp_path.iterdir()]
+        assert {pid for _, pid in notes} > {killed}, "others took over from the killed one"
+        repeated = len(notes) - len({item for item, _ in notes})
+        assert repeated <= 8, "only what it was at is done again"
+
+
+def test_a_scheduler_that_is_lost_ends_the_run_with_a_word() -> None:
+    with two_processes(1) as there, dask_client(DaskSettings(address=there.scheduler_address), threads=2) as client:
+        results = map_unordered(client, slowly, range(100), in_flight=4)
+        next(results)
+        threading.Thread(target=there.close, kwargs={"timeout": 5}).start()
+        with pytest.raises(ServiceError, match="the Dask scheduler was lost"):
+            list(results)
+
+
+def slowly(item: int) -> int:
+    time.sleep(0.2)
+    return item
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_in_mid_pull_costs_its_tiles_and_the_cube_is_the_same(tmp_path: Path) -> None:
+    fake = PixelServer(cubes.pixels)
+    with serve(fake.app) as url, two_processes(4) as there:
+        fake.faults = [Fault(delay_s=0.2) for _ in range(500)]
+        config = SessionConfig(url, "p", 20.0, 3, 8, 0.05)
+        whole = pull_cube(cubes.plan(str(tmp_path / "whole.zarr"), tile_px=8), config)
+        plan = cubes.plan(str(tmp_path / "cube.zarr"), tile_px=8)
+        with dask_client(DaskSettings(address=there.scheduler_address), threads=8) as client:
+            pid = min(client.run(os.getpid).values())
+            threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+            sealed = pull_cube(plan, config, spread=partial(map_unordered, client, in_flight=8))
+            assert pid not in client.run(os.getpid).values()
+    assert sealed == whole
+    assert open_cube(plan.uri).cube_hash == sealed
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 DEADLINE_S = 120.0
 START = [sys.executable, "-c", "from flows.cli import main; main()"]
-TILES = 4
+TILES = 6
 
 
 @dataclass
@@ -264,7 +264,9 @@ def test_a_killed_demo_leaves_nothing_running_and_goes_on(some_weights: Path, tm
 
 @pytest.mark.timeout(300)
 def test_ctrl_c_ends_local_up_in_order(some_weights: Path, tmp_path: Path) -> None:
-    with command("local", "up", "--home", "home", cwd=tmp_path, environment=plain_environment(some_weights)) as up:
+    with command(
+        "local", "up", "--no-worker", "--home", "home", cwd=tmp_path, environment=plain_environment(some_weights)
+    ) as up:
         wait_for(lambda: "up; Ctrl-C" in (tmp_path / "stdout.txt").read_text(), up, tmp_path)
         started = descendants(up)
         up.send_signal(signal.SIGINT)

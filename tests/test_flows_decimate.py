@@ -9,12 +9,14 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rasterio
 from fakes.products import GRID, polygons, write_rasters
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.decimate import (
     SlicesYX,
+    area_window,
     block_mean,
     busiest_window,
     count_codes,
@@ -138,3 +140,20 @@ def test_without_landslides_no_window_is_busy() -> None:
 def test_block_means_keep_the_mean_of_whole_blocks(factor: int) -> None:
     values = np.random.default_rng(1).random((8, 16)).astype(np.float32)
     assert block_mean(values, factor).mean() == pytest.approx(values.mean(), rel=1e-5)
+
+
+def test_the_window_of_an_area_leaves_out_whole_tiles_around_it(tmp_path: Path) -> None:
+    grid = Grid("EPSG:32654", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_700_000.0), (1024, 1536))
+    codes = np.full((2, *grid.shape_yx), Observed.OUTSIDE, np.uint8)
+    codes[1, 600:800, 300:1000] = Observed.CLEAR
+    path = tmp_path / "observed.tif"
+    profile = {"driver": "GTiff", "count": 2, "height": 1024, "width": 1536, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs=grid.crs, transform=grid.affine, **profile) as file:
+        file.write(codes)
+    rows, columns = area_window(path, grid)
+    for part, (start, stop) in ((rows, (600, 800)), (columns, (300, 1000))):
+        assert start - 36 <= part.start <= start - 24
+        assert stop + 24 <= part.stop <= stop + 36
+    with rasterio.open(path, "r+") as file:
+        file.write(np.full_like(codes, Observed.OUTSIDE))
+    assert area_window(path, grid) == whole(grid)

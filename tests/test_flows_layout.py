@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 
 import pytest
 
 from flows.errors import EventError
-from flows.layout import EventLayout, RunIdentity, products_digest, short_hash, version_name
+from flows.layout import CampaignsLayout, EventLayout, RunIdentity, products_digest, short_hash, version_name
 
 IDENTITY = RunIdentity("us1", "POINT (0 0)", ("a", "b"), {"x": 1, "y": {"z": [1.5]}}, "w", "0.1")
 
@@ -64,3 +65,13 @@ def test_a_value_that_json_does_not_have_is_no_key() -> None:
 
 def test_version_folders_sort_like_their_numbers() -> None:
     assert sorted(map(version_name, (10, 9, 1))) == ["v0001", "v0009", "v0010"]
+
+
+def test_campaigns_and_journals_have_addresses_of_their_own() -> None:
+    layout = CampaignsLayout("gs://b/prefix/")
+    assert layout.index == "gs://b/prefix/campaigns/index.json"
+    assert layout.campaign("us2000h8ty") == "gs://b/prefix/campaigns/us2000h8ty.json"
+    assert layout.cursor == "gs://b/prefix/watch/cursor.json"
+    assert layout.day(dt.date(2018, 9, 5)) == "gs://b/prefix/watch/days/2018-09-05.json"
+    with pytest.raises(EventError, match="cannot name a folder"):
+        layout.campaign("../events/x")

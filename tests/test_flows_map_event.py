@@ -12,25 +12,28 @@ from typing import Any
 
 import ee
 import geopandas
-import httpx
 import numpy as np
 import pystac
 import pytest
 import rasterio
 from fakes.quakes import EVENT_ID, GAP_COLUMNS, SmallQuake
 from fakes.weights import untrained
-from fakes.wiring import forget_requests, requests_of, wired
+from fakes.wiring import ask_prefect, forget_requests, requests_of, wired
+from rich.console import Console
 from rio_cogeo.cogeo import cog_validate
 
 from flows.copies import download_version
 from flows.errors import EventError, ServiceError
 from flows.facts import ReportFacts
 from flows.layout import FACTS, ITEM_NAME, PRODUCTS, EventLayout
-from flows.map_event import connected, map_event, may_pass
+from flows.map_event import map_event, may_pass
 from flows.publish import Publication, read_versions
+from flows.reaching import connected
 from flows.request import MapRequest
+from flows.run import show_plan
 from flows.settings import load_settings
 from flows.storage import Store
+from flows.timing import WHOLE
 from gee.errors import PermanentError, TransientError
 from gee.types import Observed
 from infra.local.stack import LocalStack
@@ -99,7 +102,7 @@ def test_a_version_is_complete(mapped: Mapped) -> None:
     names = {product.filename for product in PRODUCTS.values() if product.required}
     assert {path.name for path in mapped.folder.iterdir()} == {*names, FACTS, "metrics.json", ITEM_NAME}
     assert mapped.publication.version == 1
-    assert mapped.tiles_pulled == 4, "one request a tile"
+    assert mapped.tiles_pulled == 6, "one request a tile of the lattice"
     assert mapped.facts.inventory.count > 0
 
 
@@ -214,14 +217,75 @@ def earth_engine_assets(folder: Path) -> dict[str, str]:
 
 
 def test_prefect_shows_plan_progress_and_result(mapped: Mapped) -> None:
-    url = f"{mapped.environment['PREFECT_API_URL']}/artifacts/latest/filter"
-    found = {each["key"]: each for each in httpx.post(url, json={"limit": 200}).json()}
+    found = {each["key"]: each for each in ask_prefect(mapped.environment, "artifacts/latest/filter", limit=200)}
     kinds = {
         "plan": "table", "pull-tiles": "progress", "map-tiles": "progress", "map": "image", "coverage": "table",
-        "version": "markdown",
+        "version": "markdown", "timing": "table",
     }  # fmt: skip
     assert {name: found[f"{EVENT_ID}-{name}"]["type"] for name in kinds} == kinds
     assert "SIMULATED" in found[f"{EVENT_ID}-version"]["data"]
+    assert f"[Report]({os.environ['QUAKESLIDE_STORAGE__ENDPOINT']}/" in found[f"{EVENT_ID}-version"]["data"]
+    plan = {row["what"]: row["value"] for row in json.loads(found[f"{EVENT_ID}-plan"]["data"])}
+    assert "minutes of the device that maps" in plan["mapping"]
+    assert plan["storage"].endswith("MB kept in the bucket")
+
+
+def timings(environment: dict[str, str]) -> list[list[dict[str, Any]]]:
+    """The tables of the seconds of each stage, the newest run first."""
+    wanted = {"artifacts": {"key": {"any_": [f"{EVENT_ID}-timing"]}}, "sort": "CREATED_DESC"}
+    return [json.loads(one["data"]) for one in ask_prefect(environment, "artifacts/filter", **wanted)]
+
+
+def test_prefect_shows_the_seconds_of_each_stage(mapped: Mapped) -> None:
+    run = mapped.facts.network
+    assert run is not None
+    assert run.share == 1.0
+    stages = [
+        "plan", "pull-cube", "align", "select", "map", "products", "upload", "write-back", "publish", "stamp", WHOLE,
+    ]  # fmt: skip
+    # Other tests map the same event on this server, some of them in vain.
+    complete = [rows for rows in timings(mapped.environment) if [row["stage"] for row in rows] == stages]
+    rows = min(complete, key=lambda rows: abs(rows[4]["seconds"] - run.seconds))
+    assert {row["ended"] for row in rows[:-1]} == {"done"}
+    whole = rows[-1]["seconds"]
+    assert 0.3 * whole < sum(row["seconds"] for row in rows[:-1]) <= whole + 1
+    assert 0 < run.seconds <= rows[4]["seconds"] + 0.1
+
+
+def test_a_plan_before_launch_tells_requests_minutes_and_storage(
+    mapped: Mapped, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.run.CONSOLE", Console(width=200, highlight=False))
+    show_plan(MapRequest(event_id=EVENT_ID), load_settings())
+    told = capsys.readouterr().out
+    for words in (
+        "requests",
+        "minutes of the device that maps",
+        "measured on this machine just now",
+        "MB kept in the bucket",
+    ):
+        assert words in told
+
+
+def test_a_run_that_fails_midway_shows_the_stages_so_far_and_tells_no_secret(
+    mapped: Mapped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise WeightsError("http://user:hunter2hunter2@models.example.org gives no weights")
+
+    monkeypatch.setattr("flows.map_event.write_selection", broken)
+    monkeypatch.setenv("QUAKESLIDE_MODEL__MINIMUM_AREA_M2", "777")  # another run
+    with pytest.raises(WeightsError, match=r"models\.example\.org"):
+        map_event(MapRequest(event_id=EVENT_ID))
+    rows = timings(mapped.environment)[0]
+    assert [row["stage"] for row in rows] == ["plan", "pull-cube", "align", "select", WHOLE]
+    assert [row["ended"] for row in rows] == ["done", "done", "done", "failed", ""]
+    (last,) = ask_prefect(mapped.environment, "flow_runs/filter", sort="START_TIME_DESC", limit=1)
+    assert last["state"]["type"] == "FAILED"
+    assert "models.example.org gives no weights" in last["state"]["message"]
+    assert "hunter2" not in json.dumps(last)
+    tasks = ask_prefect(mapped.environment, "task_runs/filter", flow_runs={"id": {"any_": [last["id"]]}})
+    assert "hunter2" not in json.dumps(tasks)
 
 
 def test_the_same_event_again_is_no_work(

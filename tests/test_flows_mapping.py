@@ -14,9 +14,10 @@ from fakes.weights import random_model
 from geopandas.testing import assert_geodataframe_equal
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from flows.geology import map_rules
-from flows.mapping import Sides, inventory_mask, seen, survey, windows, write_mask
+from flows.mapping import Sides, execution_for, inventory_mask, seen, survey, windows, write_mask
 from flows.mapping import write_probability as map_scene
 from flows.settings import ModelSettings
 from gee.types import Grid, Observed
@@ -78,6 +79,19 @@ def test_a_probability_is_there_exactly_where_the_ground_was_seen(tmp_path: Path
     known = probability[~np.isnan(probability)]
     assert ((known >= 0) & (known <= 1)).all()
     assert (tags["model"], tags["weights_sha256"]) == ("m", "ab" * 32)
+
+
+def test_compilation_is_left_to_the_machine_or_asked_for() -> None:
+    network, pixels = random_model("rgb"), 10**11
+    assert not execution_for(network, ModelSettings(device="cpu", tile_px=64), pixels).compiled
+    assert execution_for(network, ModelSettings(device="cpu", tile_px=64, compiled=True), 1).compiled
+    assert ModelSettings.model_validate({"compiled": "true"}).compiled is True
+    with pytest.raises(ValidationError):
+        ModelSettings.model_validate({"compiled": "perhaps"})
+
+
+def test_how_long_a_cluster_is_waited_for_makes_no_other_run() -> None:
+    assert ModelSettings(network_wait_s=1.0).model_dump() == ModelSettings().model_dump()
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from fakes.weights import untrained
 from rasterio.warp import transform_bounds
 
 from flows.errors import EventError
-from flows.map_event import connected
 from flows.planning import MapPlan, check_rule, find_event, make_plan
+from flows.reaching import connected
 from flows.request import MapRequest
 from flows.settings import ImagerySettings, Settings, load_settings
 from flows.usgs import UsgsClient

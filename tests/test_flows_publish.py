@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import httpx
 import pystac
 import pytest
 from fakes.products import FOOTPRINT, facts, write_products
-from fakes.servers import serve
 
 from flows.errors import PublicationError
 from flows.layout import PRODUCTS, EventLayout
@@ -29,22 +27,8 @@ from flows.publish import (
     upload_products,
 )
 from flows.storage import Store
-from infra.local.storage import create_app
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(create_app(tmp_path_factory.mktemp("bucket"))) as address:
-        yield address
-
-
-@pytest.fixture
-def store(endpoint: str, tmp_path: Path) -> Iterator[Store]:
-    with Store(f"gs://bucket/{tmp_path.name}", endpoint, retry_s=5.0) as opened:
-        opened.ensure_bucket()
-        yield opened
 
 
 @pytest.fixture

@@ -138,11 +138,14 @@ def test_channels_are_those_that_the_layers_make(zoo: Zoo) -> None:
 
 def test_a_named_model_is_compared_and_not_replaced(scene: ArrayScene, tmp_path: Path) -> None:
     settings = ModelSettings(weights="msf-litenet_rgb")
-    write_selection(scene, settings, tmp_path / "selection.json")
+    bright = ArrayScene(
+        scene.grid, {name: 8 * layer for name, layer in scene.layers.items()}, scene.observed, scene.date
+    )
+    write_selection(bright, settings, tmp_path / "selection.json")
     found = Selection.from_json((tmp_path / "selection.json").read_text())
     assert (found.chosen, found.automatic) == ("msf-litenet_rgb", False)
     assert len(found.candidates) == 1
-    assert found.winner.novel, "even ground is unlike anything"
+    assert found.winner.novel, "bright even ground is unlike anything"
     assert found.warning.startswith("msf-litenet_rgb is not near this region")
     with pytest.raises(BandSetError, match="needs the layers slope"):
         expected(zoo_of(ModelSettings(weights="msf-litenet_ten-band")), ["red_post"])

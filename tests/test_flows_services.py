@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from fakes.running import eventually
+from fakes.wiring import ask_prefect
 
 from flows import services as up
 from flows.errors import FlowError, ServiceError
@@ -17,7 +23,10 @@ from flows.scratch import BYTES_PER_PX, scratch_folder
 from flows.services import is_local
 from flows.settings import Settings, WorkSettings, load_settings
 from gee.errors import SessionError
+from infra.local.auth import AUTH_FILE
 from infra.local.stack import LocalStack
+
+QUAKESLIDE = [sys.executable, "-c", "from flows.cli import main; main()"]
 
 
 @pytest.fixture
@@ -69,6 +78,7 @@ def test_a_stack_that_is_up_is_used_and_lacks_nothing(home: Path) -> None:
         with up.services(load_settings(), None, prefect=True) as settings:
             assert settings.usgs.url == there.endpoints.usgs_url
             assert check_prefect(os.environ["PREFECT_API_URL"]).endswith("is well")
+            assert ask_prefect(os.environ, "flows/filter") == [], "with the password that clients find"
         own = set(psutil.Process().children(recursive=True)) - before
         assert not psutil.wait_procs(list(own), timeout=10)[1]
         with (
@@ -76,6 +86,57 @@ def test_a_stack_that_is_up_is_used_and_lacks_nothing(home: Path) -> None:
             up.services(load_settings(), home, prefect=False),
         ):
             pass
+
+
+def test_the_password_is_of_a_stack_that_is_up_and_has_a_server(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(FlowError, match=r"no local stack with a Prefect server is up in .*home: start one"):
+        up.password(load_settings(), None)
+    with (
+        LocalStack(home, catalogues=[], usgs_folders=[], prefect=False),
+        pytest.raises(FlowError, match="no local stack with a Prefect server"),
+    ):
+        up.password(load_settings(), None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_local_up_starts_everything_and_tells_how_to_reach_it_but_not_the_password(home: Path, tmp_path: Path) -> None:
+    out, err = tmp_path / "stdout.txt", tmp_path / "stderr.txt"
+    with out.open("w") as told, err.open("w") as aside:
+        process = subprocess.Popen([*QUAKESLIDE, "local", "up"], cwd=tmp_path, stdout=told, stderr=aside)
+    try:
+        assert eventually(lambda: "up; Ctrl-C" in out.read_text() or process.poll() is not None, 240)
+        assert process.poll() is None, err.read_text()
+        shown = subprocess.run(
+            [*QUAKESLIDE, "local", "password"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        password = shown.stdout.strip()
+        assert password.startswith("admin:")
+        said = out.read_text()
+        assert f"quakeslide local password --home {home}" in said
+        page = re.search(r"# monitor +(http://127\.0\.0\.1:\d+)/health", said)
+        assert page is not None, said
+        assert "quakeslide_up 1.0" in httpx.get(f"{page[1]}/metrics", timeout=30).text
+        assert httpx.get(f"{page[1]}/health", timeout=30).json()["well"] in (True, False)
+        exports = "".join(line for line in said.splitlines(keepends=True) if line.startswith("export "))
+        asked = subprocess.run(
+            ["sh", "-c", f"{exports}exec env"], capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        variables = dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
+        assert variables["PREFECT_API_AUTH_STRING"] == password, "a shell that takes the output is let in"
+        deployed = {each["name"] for each in ask_prefect(variables, "deployments/filter")}
+        assert {"watch", "campaign-step", "janitor"} <= deployed
+        assert eventually(lambda: any(each["start_time"] for each in ask_prefect(variables, "flow_runs/filter")), 120)
+        secret = password.partition(":")[2].encode()
+        holding = [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.read_bytes()]
+        assert holding == [home / AUTH_FILE]
+        everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        assert not [one for one in everything if secret.decode() in " ".join(one.cmdline())]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert not psutil.wait_procs(everything, timeout=20)[1]
+    assert not (home / AUTH_FILE).exists()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from fakes.plans import map_plan
 
+from flows.campaign.budget import STORED_SHARE, cost_of_plan, tile_pixels
 from flows.planning import MapPlan
 from flows.settings import EarthEngineSettings, Settings
 from flows.sizing import BASE_MEMORY_MB, REQUEST_S, estimate, measured_speed, plan_rows
+from flows.speed import Speed
 from modeling.prediction.inference import Execution
 
 
@@ -47,6 +49,12 @@ def test_memory_grows_with_tiles_in_flight_not_with_the_scene(plan: MapPlan) -> 
     assert estimate(plan, settings(), 1e6, execution(batch=4), 100).memory_mb == wider
 
 
+def test_minutes_go_by_the_rate_that_is_told(plan: MapPlan) -> None:
+    slow = Speed(tile_pixels(plan.cube) / 180, "measured by version 3")
+    assert dict(plan_rows(plan, slow))["mapping"].startswith("3.0 minutes of the device that maps")
+    assert cost_of_plan(plan, slow).network_minutes == pytest.approx(3)
+
+
 def test_the_second_run_of_a_tile_is_timed() -> None:
     runs = []
 
@@ -65,4 +73,9 @@ def test_a_plan_is_told_with_its_notes(plan: MapPlan) -> None:
     assert told["before"] == "2018-06-07 to 2018-09-05: 2 scenes"
     assert told["grid"] == "EPSG:32654, 121 x 93 px of 10 m"
     assert told["tiles"] == "6 of 50 px"
+    assert told["requests"] == f"6, {plan.cube.total_request_bytes / 1e6:,.0f} MB"
+    assert told["mapping"].endswith(
+        "of the device that maps, GPU or CPU (at 150,000 px/s, assumed, as nothing was measured yet)"
+    )
+    assert told["storage"] == f"{STORED_SHARE * plan.cube.total_request_bytes / 1e6:,.0f} MB kept in the bucket"
     assert [value for what, value in rows if what == "note"] == ["a note on the area", "a note on the plan"]

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.servers import serve
 
 from flows.errors import PublicationError, ServiceError
 from flows.layout import EventLayout, RunLayout
 from flows.stages import clear, once
 from flows.storage import Store
-from infra.local.storage import create_app
 
 NAMES = ("first.tif", "second.gpkg", "third.json")
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(create_app(tmp_path_factory.mktemp("bucket"))) as address:
-        yield address
-
-
-@pytest.fixture
-def store(endpoint: str, tmp_path: Path) -> Iterator[Store]:
-    with Store(f"gs://bucket/{tmp_path.name}", endpoint, retry_s=5.0) as opened:
-        opened.ensure_bucket()
-        yield opened
 
 
 @pytest.fixture

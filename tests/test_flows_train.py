@@ -7,13 +7,12 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import torch
 import typer
 from fakes.patch_sets import write_toy_set
 from fakes.training import recipe, register_tiny
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from fakes.wiring import ask_prefect, on_prefect
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -136,21 +135,21 @@ def test_a_run_in_a_process_of_its_own_tells_json(
 
 
 @pytest.fixture
-def on_server(stack: LocalStack) -> Iterator[str]:
-    """The address of a Prefect server that flows of this process talk to."""
-    url = stack.environment()["PREFECT_API_URL"]
-    with temporary_settings({PREFECT_API_URL: url}):
-        yield url
+def on_server(stack: LocalStack) -> Iterator[dict[str, str]]:
+    """The variables of a Prefect server that flows of this process talk to."""
+    variables = stack.environment()
+    with on_prefect(variables):
+        yield variables
 
 
-def test_the_flow_trains_and_shows_progress_card_and_curves(on_server: str, data: Path, tmp_path: Path) -> None:
+def test_the_flow_trains_and_shows_progress_card_and_curves(
+    on_server: dict[str, str], data: Path, tmp_path: Path
+) -> None:
     request = TrainRequest(recipe="toy", data=str(data), out=str(tmp_path / "models"), device="cpu", epochs=2)
     weights = train(request)
     assert weights == str(tmp_path / "models" / "toy_squares.safetensors")
     assert load_model(Path(weights)).card["recipe"]["epochs"] == 2
-    found = {
-        each["key"]: each for each in httpx.post(f"{on_server}/artifacts/latest/filter", json={"limit": 200}).json()
-    }
+    found = {each["key"]: each for each in ask_prefect(on_server, "artifacts/latest/filter", limit=200)}
     kinds = {"toy-training": "progress", "toy-squares-card": "markdown", "toy-squares-curves": "image"}
     assert {key: found[key]["type"] for key in kinds} == kinds
     assert float(found["toy-training"]["data"]) == 100
@@ -159,7 +158,9 @@ def test_the_flow_trains_and_shows_progress_card_and_curves(on_server: str, data
 
 
 @pytest.mark.slow
-def test_the_flow_trains_on_two_devices(on_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flow_trains_on_two_devices(
+    on_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = write_toy_set(tmp_path / "squares.zarr", counts=(4, 2, 0), domains=("here",))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     request = TrainRequest(

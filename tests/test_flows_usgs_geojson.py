@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes.usgs_records import T0_MS, feature, product
+from fakes.usgs_records import T0, T0_MS, feature, product
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.errors import EventError
-from flows.rule import qualifies
-from flows.settings import AreaSettings
+from flows.settings import Settings
 from flows.usgs_geojson import parse_detail, parse_feed, parse_json, parse_summary
+from flows.watching.rule import decide
 
 
 @pytest.mark.parametrize("value", [[], "x", 3, None, {}, {"id": "us1"}, {"id": "us1", "properties": []}])
@@ -62,7 +62,8 @@ def test_a_deleted_event_in_a_query_needs_no_coordinates() -> None:
     summary = parse_summary(feature(status="deleted", geometry=None, mag=None))
     assert summary.deleted
     assert summary.lon is None
-    assert qualifies(summary, AreaSettings()) == (False, "the USGS has deleted event us2000h8ty")
+    decision = decide(summary, Settings(), T0)
+    assert (decision.wanted, decision.reason) == (False, "the USGS has deleted event us2000h8ty")
 
 
 def test_text_is_one_short_line_and_simulated_is_said_only_by_true() -> None:
@@ -104,6 +105,6 @@ def test_a_recorded_week_of_the_feed_is_read_whole(shared_data: Any) -> None:
     body = (shared_data / "usgs" / "summary_feeds" / "all_week_2023-08-04.geojson").read_bytes()
     events, rejected = parse_feed(parse_json(body, "week"))
     assert (len(events), rejected) == (2124, [])
-    wanted = [e for e in events if qualifies(e, AreaSettings())[0]]
+    wanted = [e for e in events if decide(e, Settings(), T0).wanted]
     assert all(e.magnitude is not None and e.magnitude >= 5.5 for e in wanted)
     assert 0 < len(wanted) < 40

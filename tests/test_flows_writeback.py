@@ -20,11 +20,12 @@ from fakes.written import Desk, desk, desks
 from shapely.geometry import shape
 
 from flows import map_event
+from flows.asset_names import asset_containers, asset_names
 from flows.layout import FACTS
 from flows.publish import find_publication, make_visible
 from flows.settings import EarthEngineSettings, Settings
 from flows.storage import Store
-from flows.writeback import asset_containers, asset_names, check_targets, write_csv
+from flows.writeback import check_targets, write_csv
 from gee import operations
 from gee.assets import delete_asset
 from gee.errors import AssetError

@@ -17,6 +17,8 @@ STAGES = {
     "vectors": "vectors",
     "training": "training",
     "inference": "inference",
+    "scene-memory": "scene_memory",
+    "scaling": "scaling",
 }
 
 

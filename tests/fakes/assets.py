@@ -15,13 +15,12 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
-from fakes.servers import serve
+from fakes.servers import serve, serve_process
 from gee.ingestion import ImageAsset, TableAsset
 from gee.session import Session, open_session
 from gee.store import open_store
 from gee.types import Grid
 from infra.local.earthengine import create_app as create_earth_engine
-from infra.local.storage import create_app as create_storage
 
 ROOT = "projects/local/assets"
 BUCKET = "quakeslide"
@@ -87,7 +86,8 @@ def asset_world(folder: Path, **options: Any) -> Iterator[AssetWorld]:
     """Both stand-ins with their state below `folder`; `options` are those of the Earth Engine stand-in."""
     for name in ("bucket", "catalogue"):
         (folder / name).mkdir(exist_ok=True)
-    with serve(create_storage(folder / "bucket")) as endpoint:
+    # The Earth Engine stand-in opens COGs by GDAL, here: the bucket must answer meanwhile.
+    with serve_process("infra.local.storage", "--root", str(folder / "bucket")) as endpoint:
         made = httpx.post(f"{endpoint}/storage/v1/b", params={"project": "p"}, json={"name": BUCKET}, trust_env=False)
         assert made.status_code in (200, 409)
         chosen = {"operation_s": 0.05, **options}

@@ -36,11 +36,13 @@ def draw(
     alarms = _blobs(ndimage.binary_dilation(mapped & ~truth, iterations=1) & far, ~mapped, least_px, rng)
     other = [*alarms[: count // 4]]
     inside = ndimage.binary_erosion(far, iterations=9, border_value=0)
-    for place in rng.permutation(np.argwhere(inside))[: count - count // 2 - len(other)]:
-        disc = np.zeros(truth.shape, bool)
-        rows, columns = np.ogrid[: truth.shape[0], : truth.shape[1]]
-        disc[(rows - place[0]) ** 2 + (columns - place[1]) ** 2 <= rng.integers(5, 9) ** 2] = True
-        other.append(disc)
+    rows, columns = np.ogrid[: truth.shape[0], : truth.shape[1]]
+    for place in rng.permutation(np.argwhere(inside)):
+        if len(other) == count - count // 2:
+            break
+        disc = (rows - place[0]) ** 2 + (columns - place[1]) ** 2 <= rng.integers(5, 9) ** 2
+        if not any((disc & blob).any() for blob in other):  # with classes dealt out at random they must not overlap
+            other.append(disc)
     drawn = [(_outline(blob, transform), True) for blob in landslides] + [
         (_outline(b, transform), False) for b in other
     ]

@@ -14,6 +14,7 @@ import geopandas
 from fakes.assets import BUCKET, AssetWorld, asset_world
 from fakes.plans import map_plan
 from fakes.products import FOOTPRINT, facts, landslide, polygons, write_products
+from flows.asset_names import asset_containers
 from flows.facts import ReportFacts
 from flows.layout import EventLayout, asset_label
 from flows.planning import MapPlan
@@ -21,7 +22,7 @@ from flows.publish import Publication, UploadedRun, make_visible, upload_product
 from flows.settings import EarthEngineSettings, Settings, StorageSettings
 from flows.storage import Store
 from flows.tidy import tidy
-from flows.writeback import asset_containers, stamp_version, write_back
+from flows.writeback import stamp_version, write_back
 from gee.assets import AssetRecord, list_assets
 
 

@@ -1,0 +1,91 @@
+"""flows/unlabelled.py: a network fitted to a scene without a label is another file, and says what it changed there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes.pair import write_pair
+from fakes.quakes import SmallQuake
+from fakes.shy import shy_network
+from fakes.training import register_tiny
+
+from flows import cli
+from flows.adapt_parent import Rasters
+from flows.map_raster import map_raster_pair
+from flows.settings import Settings, WorkSettings
+from modeling.data.patch_simulate import simulate_patches
+from modeling.data.patch_split import Split
+from modeling.model import load_model
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs `quakeslide adapt-unlabelled …` in this process and an empty folder: (exit status, stdout, stderr)."""
+    register_tiny(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["quakeslide", "adapt-unlabelled", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        told = capsys.readouterr()
+        return int(exit_.value.code or 0), told.out, told.err
+
+    return call
+
+
+def mapped(quake: SmallQuake, folder: Path) -> tuple[Path, Rasters, str]:
+    """A folder of `map-raster`, its rasters and its network."""
+    weights = str(shy_network(quake.region, folder / "weights"))
+    rasters = write_pair(quake.region, folder)
+    map_raster_pair(
+        rasters.pre, rasters.post, rasters.dem, folder / "first", bands=None, scale=None, weights=weights, name="pair",
+        settings=Settings(work=WorkSettings(scratch=str(folder))),
+    )  # fmt: skip
+    return folder / "first", rasters, weights
+
+
+@pytest.mark.parametrize("way", ["norms", "self-training"])
+def test_a_network_beside_the_one_before_comes_out(
+    way: str, small_quake: SmallQuake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    first, rasters, weights = mapped(small_quake, tmp_path)
+    before = Path(weights).read_bytes()
+    source = tmp_path / "mine.zarr"
+    if way != "norms":
+        simulate_patches(
+            source, {"luding": 24}, cache=tmp_path / "cache", patch_px=32, region_px=128, split=Split((2, 1, 1))
+        )
+    of = ("--pre", rasters.pre, "--post", rasters.post, "--dem", rasters.dem, "--weights", weights)
+    how = ("--source", source, "--steps", 3) if way != "norms" else ()
+    status, out, err = run(first, "--way", way, *of, *how)
+    assert (status, err) == (0, "")
+    made = next((tmp_path / "models").glob("*.safetensors"))
+    assert f"map with it: `quakeslide map-raster --weights models/{made.name}`" in out
+    assert "of the ground looked at changes its class" in out
+    fitted, shy = load_model(made), load_model(weights)
+    assert fitted.weights_hash != shy.weights_hash
+    assert Path(weights).read_bytes() == before
+    entry = json.loads(made.with_suffix(".json").read_text())["card"]["adaptation"][-1]
+    assert entry["before"]["sha256"] == shy.weights_hash
+    assert "target is unknown" in entry["calibration"] or "nobody has measured" in entry["calibration"]
+
+
+def test_what_is_missing_is_said_before_anything_is_done(small_quake: SmallQuake, tmp_path: Path, run: Run) -> None:
+    first, rasters, weights = mapped(small_quake, tmp_path)
+    status, _, err = run(first)
+    assert (status, "give the rasters" in err) == (cli.BAD_INPUT, True)
+    of = ("--pre", rasters.pre, "--post", rasters.post, "--dem", rasters.dem, "--weights", weights)
+    status, _, err = run(first, *of)
+    assert (status, "does not say what it has learned from" in err) == (cli.BAD_INPUT, True)
+    status, _, err = run(first, "--way", "magic", *of)
+    assert (status, "magic" in err) == (cli.BAD_INPUT, True)
+    assert not (tmp_path / "models").exists()
