@@ -34,8 +34,26 @@ WORKER_TIMEOUT_S = 900.0
 """How long the first worker of a cluster that was asked for may take: a machine may have to be started for it."""
 
 _LOOPBACK = "127.0.0.1:0"
+
+
+class _Client(distributed.Client):
+    """A client that is closed at once when nobody answers it.
+
+    Left to the garbage collector, it would close itself wherever that happens to run, and wait forever for distributed's
+    own lock where the same thread holds it: while the next client or cluster starts.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+        except BaseException:
+            if getattr(self, "status", "newly-created") != "newly-created":
+                self.close()  # type: ignore[no-untyped-call]
+            raise
+
+
 # mypy finds no types in distributed; named once, so that strictness is given up in one place only.
-_connect: Callable[..., Any] = distributed.Client
+_connect: Callable[..., Any] = _Client
 _cluster: Callable[..., Any] = distributed.LocalCluster
 _as_completed: Callable[..., Any] = distributed.as_completed
 

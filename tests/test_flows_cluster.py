@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import distributed
 import psutil
 import pytest
 from fakes import cubes
@@ -87,6 +89,31 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         pass
     with pytest.raises(ServiceError, match="nonsense"), dask_client(DaskSettings(address="nonsense"), threads=1):
         pass
+
+
+def test_what_is_left_of_a_connection_that_failed_takes_no_lock() -> None:
+    """A service asks again and again at a wrong address; the collector may run while the next client starts."""
+    gc.disable()
+    try:
+        told: list[Any] = []
+        with (
+            pytest.raises(ServiceError) as caught,
+            dask_client(DaskSettings(address="nonsense"), threads=1),
+        ):
+            pass
+        told += [caught, told]  # an error that somebody has kept, with all that its traceback holds, for the collector
+        del caught, told
+
+        def collected() -> None:
+            with distributed.utils.LoopRunner._lock:  # as held by whoever starts a client
+                gc.collect()
+
+        collector = threading.Thread(target=collected, daemon=True)
+        collector.start()
+        collector.join(timeout=20)
+        assert not collector.is_alive(), "the collector waits for a lock that its own thread holds"
+    finally:
+        gc.enable()
 
 
 def test_a_cluster_with_too_few_threads_is_used_and_said(caplog: pytest.LogCaptureFixture) -> None:
