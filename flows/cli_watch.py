@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     once: Annotated[bool, typer.Option("--once", help="Look once and stop.")] = False,
-    every: Annotated[float, typer.Option(min=1.0, help="Seconds from one look to the next.")] = 60.0,
+    every: Annotated[
+        float | None, typer.Option(min=1.0, help="Seconds from one look to the next; default: watch.every_s.")
+    ] = None,
 ) -> None:
     """Watch the USGS feed, decide on every earthquake in it, and open a campaign for each that is to be mapped.
 
@@ -35,7 +37,8 @@ def watch(
     from flows.settings import load_settings
     from flows.watch import watch as flow
 
-    with services(load_settings(), None, prefect=True):
+    with services(load_settings(), None, prefect=True) as settings:
+        every = every or settings.watch.every_s
         while True:
             begun = time.monotonic()
             try:

@@ -224,6 +224,7 @@ class WatchSettings(_Group):
     feed: str = Field(
         "2.5_day", description="USGS summary feed that is polled; what it misses is caught up by a query."
     )
+    every_s: float = Field(30.0, ge=10, le=60, description="From one look at the feed to the next, in seconds.")
     sweep_minutes: float = Field(
         60.0, gt=0, description="How often revisions and deletions of events that have left the feed are asked for."
     )

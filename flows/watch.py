@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,25 +47,35 @@ class Look:
 
 
 @flow(name="watch", retries=0, persist_result=False)
-def watch(now: dt.datetime | None = None) -> Look:
-    """Look at the USGS once, and have the campaigns that are due go on.
+def watch(now: dt.datetime | None = None, for_s: float = 0.0) -> Look:
+    """Look at the USGS, and have the campaigns that are due go on; returns the last look.
 
-    `now` is for simulated time. A USGS that does not answer is a failure only after `watch.outage_minutes`: then
+    Looks once, and again every `watch.every_s` for `for_s` seconds: a run a minute that looks twice costs the start of one
+    process. `now` is for simulated time. A USGS that does not answer is a failure only after `watch.outage_minutes`: then
     `ServiceError` is raised, when the campaigns that are due have been told.
     """
-    settings = load_settings()
-    moment = now or dt.datetime.now(dt.UTC)
+    settings, begun = load_settings(), time.monotonic()
     with (
         hiding_secrets(),
         UsgsClient(settings.usgs.url, settings.usgs.timeout_s) as usgs,
         bucket(settings) as store,
     ):
-        report, outage = _looked(usgs, store, settings, moment)
-        ready = campaigns.ready(store, moment, settings)
-        for campaign in ready:
-            _tell_due(campaign)
-        if outage is not None and lasting(outage[1], settings, moment):
-            raise outage[0]
+        look, looks = _look(usgs, store, settings, now or dt.datetime.now(dt.UTC)), 1
+        while (after := looks * settings.watch.every_s) < for_s:
+            if (wait := begun + after - time.monotonic()) < 0:
+                break  # a look that took long was the last: nothing is caught up in the time of the next run
+            time.sleep(wait)
+            look, looks = _look(usgs, store, settings, dt.datetime.now(dt.UTC)), looks + 1
+    return look
+
+
+def _look(usgs: UsgsClient, store: Store, settings: Settings, now: dt.datetime) -> Look:
+    report, outage = _looked(usgs, store, settings, now)
+    ready = campaigns.ready(store, now, settings)
+    for campaign in ready:
+        _tell_due(campaign)
+    if outage is not None and lasting(outage[1], settings, now):
+        raise outage[0]
     return Look(report, "" if outage is None else redacted(str(outage[0])), tuple(campaign.id for campaign in ready))
 
 

@@ -264,13 +264,13 @@ def _seen(image: ee.Image, phase: PhaseScenes, colours: Sequence[str], normal: e
     rank = ee.Image.constant(_RANK[Observed.CLEAR])
     if "snow" in phase.reasons:
         rank = rank.where(image.select("SCL").eq(11) if by_class else snow(image), _RANK[Observed.SNOW])
-    if "terrain_shadow" in phase.reasons:
+    told = None if phase.mask is None else look(image, phase.mask, phase.bands)
+    if told is not None and told.shadow is not None:
+        rank = rank.where(told.shadow, _RANK[Observed.SHADOW])
+    if "terrain_shadow" in phase.reasons:  # of two reasons to be dark the one that the next scene has as well
         shaded = image.select("SCL").eq(2) if normal is None else terrain_shadow(image, normal)
         rank = rank.where(shaded, _RANK[Observed.TERRAIN_SHADOW])
-    if phase.mask is not None:
-        told = look(image, phase.mask, phase.bands)
-        if told.shadow is not None:
-            rank = rank.where(told.shadow, _RANK[Observed.SHADOW])
+    if told is not None:
         rank = rank.where(told.cloud, _RANK[Observed.CLOUD])
         if told.defective is not None:
             imaged = imaged.And(told.defective.Not())

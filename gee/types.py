@@ -18,9 +18,9 @@ class Observed(IntEnum):
     CLEAR = 1
     """At least one scene saw the ground."""
     CLOUD = 2
-    """Imaged, but only under cloud (Cloud Score+ does not tell cloud from its shadow; then this code means both)."""
+    """Imaged, but only under cloud."""
     SHADOW = 3
-    """Imaged, but only in cloud shadow."""
+    """Imaged, but at best in the shadow of a cloud (`gee.masks` says what each mask takes for it)."""
     SNOW = 4
     """Imaged, but only under snow."""
     NO_TERRAIN = 5
@@ -38,7 +38,7 @@ class Observed(IntEnum):
 OBSERVED_LABELS: dict[int, str] = {
     Observed.NO_PASS: "not imaged",
     Observed.CLEAR: "observed",
-    Observed.CLOUD: "cloud or cloud shadow",
+    Observed.CLOUD: "cloud",
     Observed.SHADOW: "cloud shadow",
     Observed.SNOW: "snow",
     Observed.NO_TERRAIN: "no elevation",

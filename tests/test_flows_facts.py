@@ -28,7 +28,7 @@ def test_coverage_leaves_out_what_lies_outside() -> None:
     seen = coverage({Observed.CLEAR: 600, Observed.CLOUD: 300, Observed.NO_PASS: 100, Observed.OUTSIDE: 5000}, 10.0)
     assert [(row.label, row.percent) for row in seen.rows] == [
         ("observed", 60.0),
-        ("cloud or cloud shadow", 30.0),
+        ("cloud", 30.0),
         ("not imaged", 10.0),
     ]
     assert seen.area_km2 == pytest.approx(0.1)

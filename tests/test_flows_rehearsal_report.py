@@ -91,10 +91,18 @@ def test_what_was_measured_another_time_stays(tmp_path: Path) -> None:
         "area_km2": 2500.0, "side_px": 5000, "region_px": 625, "weights": "w", "machine": "m", "command": "c",
         "stages_s": {"version 1: map": 100.0}, "notes": ["a note"],
     }  # fmt: skip
-    write(tmp_path, {"feed_to_plan_s": 12.0, "scene_to_version_s": 400.0, "speed": speed})
+    feed = {
+        "area_km2": 2500.0, "quakes": 3, "seed": 1, "every_s": 30.0, "machine": "m", "command": "c", "median_s": 11.0,
+        "all_s": [10.0, 12.0, 11.0], "stages_s": {"the record waits": [1.0, 2.0, 3.0]},
+    }  # fmt: skip
+    write(tmp_path, {"scene_to_version_s": 400.0, "speed": speed})
+    write(tmp_path, {"feed_to_plan_s": 12.0, "feed": feed})
     figures = write(tmp_path, figures_of(a_rehearsal(Verdict(qualifying_events=1, mapped=1)), "x"))
     assert (figures["feed_to_plan_s"], figures["mapped"]) == (12.0, 1)
-    assert "| version 1: map | 100.0 |" in (tmp_path / "ninety_days.md").read_text()
+    page = (tmp_path / "ninety_days.md").read_text()
+    assert "| version 1: map | 100.0 |" in page
+    assert "| the record waits | 1.0, 2.0, 3.0 |" in page
+    assert "The longest took 12.0 s, the middle one 11.0 s; all of them: 10.0, 12.0, 11.0 s." in page
 
 
 def test_memory_is_the_highest_of_any_worker_in_a_week() -> None:

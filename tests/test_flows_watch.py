@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from fakes.quakes import EVENT_ID, SEA_EVENT_ID, WEAK_EVENT_ID, SmallQuake
@@ -92,6 +93,37 @@ def test_a_usgs_that_is_silent_for_a_moment_is_no_failure_and_steps_are_called_a
     assert silent.due == (SEA_EVENT_ID, EVENT_ID)
     with pytest.raises(ServiceError, match="cannot be reached"):
         watch(now=later + HOUR)
+
+
+def test_a_run_looks_again_and_again_and_ends_before_the_next(
+    services: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, looks, takes_s = [100.0], [], 1.0
+
+    def look(usgs: object, store: object, settings: Settings, now: dt.datetime) -> Look:
+        looks.append(clock[0])
+        clock[0] += takes_s
+        return Look(None, f"look {len(looks)}", ())
+
+    def slept(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr("flows.watch._look", look)
+    monkeypatch.setattr("flows.watch.time", SimpleNamespace(monotonic=lambda: clock[0], sleep=slept))
+
+    def begun_after_s(**how: float) -> list[float]:
+        looks.clear()
+        begun = clock[0]
+        assert watch(**how).trouble == f"look {len(looks)}", "the last one is told"
+        return [each - begun for each in looks]
+
+    assert begun_after_s() == [0], "once when nothing is said"
+    assert begun_after_s(for_s=50) == [0, 30]
+    takes_s = 31.0
+    assert begun_after_s(for_s=50) == [0], "nothing is caught up in the time of the next run"
+    takes_s = 1.0
+    monkeypatch.setenv("QUAKESLIDE_WATCH__EVERY_S", "10")
+    assert begun_after_s(for_s=50) == [0, 10, 20, 30, 40]
 
 
 def test_a_usgs_that_was_never_reached_is_a_failure(

@@ -48,7 +48,7 @@ def test_the_result_is_told_with_the_part_that_was_seen() -> None:
 def test_nothing_found_is_told_of_the_seen_part_only() -> None:
     assert headline(facts([])) == "No landslide was found in the 1.40 km² that could be seen (77.8 % of the area)."
     assert unknown(facts([])).startswith(
-        "0.400 km² (22.2 % of the area) was not seen: cloud or cloud shadow 0.300 km², not imaged 0.100 km². "
+        "0.400 km² (22.2 % of the area) was not seen: cloud 0.300 km², not imaged 0.100 km². "
     )
 
 

@@ -36,6 +36,7 @@ from gee.pixels import fetch_pixels
 from gee.session import Session, open_session
 from gee.types import Grid, Scene
 from infra.local.earthengine import create_app
+from modeling.simulate import DOMAINS, simulate_region
 
 TOA, SR = "COPERNICUS/S2_HARMONIZED", "COPERNICUS/S2_SR_HARMONIZED"
 SCORES, PROBABILITY = CloudScorePlus().collection, S2Cloudless().collection
@@ -89,15 +90,21 @@ def write_catalogue(catalogue: CatalogueWriter) -> None:
     toa = {"B3": green, "B8": nir, "QA60": flags}
     catalogue.image(f"{TOA}/a", toa, GRID, TIME, sun, masked=False)
     catalogue.image(f"{SR}/a", {**toa, "SCL": scl}, GRID, TIME, sun, masked=False)
+    catalogue.image("ONLY/VISIBLE/a", {"B3": green}, GRID, TIME)
     catalogue.image("MASKED/QA60/a", {"B3": green, "QA60": np.zeros(SHAPE, np.uint16)}, GRID, TIME)
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    folder = tmp_path_factory.mktemp("catalogue")
-    write_catalogue(CatalogueWriter(folder))
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> CatalogueWriter:
+    writer = CatalogueWriter(tmp_path_factory.mktemp("catalogue"))
+    write_catalogue(writer)
+    return writer
+
+
+@pytest.fixture(scope="module")
+def session(catalogue: CatalogueWriter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     with (
-        serve(create_app(folder, tmp_path_factory.mktemp("state"))) as url,
+        serve(create_app(catalogue.root, tmp_path_factory.mktemp("state"))) as url,
         open_session(url, "local", timeout_s=30.0, max_attempts=2) as opened,
     ):
         yield opened
@@ -106,9 +113,11 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 BANDS = {TOA: frozenset({"B3", "B8", "QA60"}), SR: frozenset({"B3", "B8", "QA60", "SCL"})}
 
 
-def seen(session: Session, mask: CloudMask, collection: str = TOA, grid: Grid = GRID) -> dict[str, Bools]:
+def seen(
+    session: Session, mask: CloudMask, collection: str = TOA, grid: Grid = GRID, bands: frozenset[str] | None = None
+) -> dict[str, Bools]:
     """The layers of a mask's look, as arrays."""
-    bands = BANDS.get(collection, frozenset({"B3", "QA60"}))
+    bands = bands or BANDS.get(collection, frozenset({"B3", "QA60"}))
     image = ee.Image(link(ee.ImageCollection(collection), mask, bands).first())
     found: CloudLook = look(image, mask, bands)
     layers = {field.name: getattr(found, field.name) for field in fields(found)}
@@ -141,10 +150,39 @@ def near(found: Bools, pixels: int) -> Bools:
 @pytest.mark.parametrize("collection", [TOA, SR])
 def test_cloud_score_plus_masks_what_is_below_the_threshold_or_unknown(session: Session, collection: str) -> None:
     got = seen(session, CloudScorePlus(0.6), collection)
-    assert list(got) == ["cloud"], "it does not tell shadow from cloud"
     np.testing.assert_array_equal(got["cloud"], box(CLOUD, MASKED))
     np.testing.assert_array_equal(seen(session, CloudScorePlus(0.55), collection)["cloud"], box(MASKED))
-    assert seen(session, CloudScorePlus(0.55, "cs_cdf"), collection)["cloud"].all()
+    by_history = seen(session, CloudScorePlus(0.55, "cs_cdf"), collection)
+    assert (by_history["cloud"] ^ by_history["shadow"]).all()
+
+
+def test_of_what_cloud_score_plus_hides_dark_ground_is_in_shadow_and_water_is_not(session: Session) -> None:
+    everything = seen(session, CloudScorePlus(0.9))
+    dark = in_shadow() | box((slice(150, 160), slice(40, 60)))
+    np.testing.assert_array_equal(everything["shadow"], dark & ~box(POND, MASKED), err_msg="where there is no score")
+    np.testing.assert_array_equal(everything["cloud"], ~everything["shadow"])
+    assert not seen(session, CloudScorePlus(0.9, dark_nir=0.05))["shadow"].any()
+    assert not seen(session, CloudScorePlus(0.9, water_ndwi=-0.2))["shadow"].any(), "its NDWI is -0.13"
+    assert list(seen(session, CloudScorePlus(), "ONLY/VISIBLE")) == ["cloud"], "without B8 there is one class for all"
+
+
+@pytest.mark.parametrize("name", ["iburi", "palu"])
+def test_shadows_of_simulated_clouds_are_told_from_them(
+    session: Session, catalogue: CatalogueWriter, name: str
+) -> None:
+    one = simulate_region(DOMAINS[name], seed=3, shape_yx=(192, 192), dates_pre=4, dates_post=1)
+    grid = Grid("EPSG:32654", GRID.transform, (192, 192))
+    cloudy = max(one.passes, key=lambda one: (one.shadow & one.observed & (one.cs < 0.6)).sum())
+    index = f"simulated_{name}"
+    bands = {band: cloudy.dn[one.bands.index(band)] for band in ("B3", "B8")}
+    catalogue.image(f"SIMULATED/{name.upper()}/{index}", bands, grid, TIME)
+    catalogue.image(f"{SCORES}/{index}", {"cs": cloudy.cs}, grid, TIME)
+    got = seen(session, CloudScorePlus(), f"SIMULATED/{name.upper()}", grid, frozenset(bands))
+    hidden = cloudy.observed & (cloudy.cs < 0.6)
+    shadow, told = cloudy.shadow & hidden, got["shadow"] & hidden
+    assert shadow.sum() > 1000
+    assert (told & shadow).sum() > 0.7 * shadow.sum()
+    assert (told & shadow).sum() > 0.9 * told.sum()
 
 
 @pytest.mark.parametrize("collection", [TOA, SR])

@@ -118,7 +118,7 @@ def test_a_cube_is_the_same_in_whatever_tiles_it_was_pulled(session: Session, tm
     for name, values in small.layers.items():
         np.testing.assert_array_equal(values, whole.layers[name], err_msg=name)
     assert set(np.unique(whole.observed)) == {
-        Observed.SWATH_GAP, Observed.CLEAR, Observed.CLOUD, Observed.NO_TERRAIN, Observed.OUTSIDE,
+        Observed.SWATH_GAP, Observed.CLEAR, Observed.CLOUD, Observed.SHADOW, Observed.NO_TERRAIN, Observed.OUTSIDE,
     }  # fmt: skip
     inside = whole.observed[0] != Observed.OUTSIDE
     assert np.isnan(whole.layers["red_pre"][:, 72:]).all(), "the swath ends there"

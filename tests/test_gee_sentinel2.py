@@ -84,13 +84,15 @@ def fetch(session: Session, phase: PhaseScenes, grid: Grid = GRID, colours: Sequ
 def reference(phase: PhaseScenes) -> dict[str, npt.NDArray[Any]]:
     """What `phase_image` says, pixel by pixel."""
     result: dict[str, npt.NDArray[Any]] = {}
-    values, imaged, clear, days = [], [], [], []
+    values, imaged, clear, days, shadows = [], [], [], [], []
     for used in phase.scenes:
         bands, score = made_scene(used.id[-1])
         stack = np.stack([bands[BANDS[colour]] for colour in COLOURS])
         values.append(np.minimum(stack, 32_767))
         imaged.append((stack > 0).all(axis=0))
         clear.append(imaged[-1] & ((score >= np.float32(0.6)) if phase.mask else True))
+        green, nir = stack[COLOURS.index("green")].astype(float), stack[COLOURS.index("nir")].astype(float)
+        shadows.append(imaged[-1] & (nir < 1500) & (green - nir < 0.3 * np.maximum(green + nir, 1)))
         days.append((used.time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)).days)
     seen, any_clear = np.array(clear), np.any(clear, axis=0)
     stacked = np.where(seen[:, None], np.array(values, float), np.nan)
@@ -105,6 +107,7 @@ def reference(phase: PhaseScenes) -> dict[str, npt.NDArray[Any]]:
     for colour, layer in zip(COLOURS, composite, strict=True):
         result[f"{colour}_{phase.phase}"] = np.where(any_clear, layer, -32_768)
     code = np.where(np.any(imaged, axis=0), Observed.CLOUD, Observed.SWATH_GAP)
+    code = np.where(np.any(shadows, axis=0), Observed.SHADOW, code)
     result[f"observed_{phase.phase}"] = np.where(any_clear, Observed.CLEAR, code)
     result[f"date_{phase.phase}"] = date
     return result
@@ -119,7 +122,7 @@ def test_a_phase_equals_its_reference(session: Session, phase: str, indices: str
     for name, values in got.items():
         np.testing.assert_array_equal(values, wanted[name], err_msg=name)
     codes = set(np.unique(got[f"observed_{phase}"]))
-    assert codes == ({1, 2, 6} if mask else {1, 6}), "the case holds every kind of pixel"
+    assert codes == ({1, 2, 3, 6} if mask else {1, 6}), "the case holds every kind of pixel"
 
 
 def test_after_the_event_all_bands_of_a_pixel_come_from_one_scene(session: Session) -> None:
@@ -171,7 +174,7 @@ def test_rasters_of_other_zones_reach_to_the_pixel(session: Session) -> None:
 
 def test_without_its_raster_a_scene_cannot_tell_a_gap(session: Session) -> None:
     got = fetch(session, PhaseScenes("post", (replace(scene("p"), grid=None),), MASK))
-    assert set(np.unique(got["observed_post"])) == {Observed.NO_PASS, Observed.CLEAR, Observed.CLOUD}
+    assert set(np.unique(got["observed_post"])) == {Observed.NO_PASS, Observed.CLEAR, Observed.CLOUD, Observed.SHADOW}
 
 
 def test_zero_in_all_bands_is_no_data_and_in_one_it_is_dark_ground(session: Session) -> None:

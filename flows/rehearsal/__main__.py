@@ -35,8 +35,11 @@ def main(
         ".quakeslide/rehearsal"
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rehearsal in --home.")] = False,
+    feed_to_plan: Annotated[
+        bool, typer.Option("--feed-to-plan", help="Measure feed to plan of 10 earthquakes (--quakes) instead.")
+    ] = False,
     scene_to_version: Annotated[
-        bool, typer.Option("--scene-to-version", help="Measure feed to plan and scene to version instead.")
+        bool, typer.Option("--scene-to-version", help="Measure scene to version instead.")
     ] = False,
     bad_day: Annotated[
         bool, typer.Option("--bad-day", help="Rehearse one day with 50 earthquakes (--quakes) at once instead.")
@@ -51,6 +54,12 @@ def main(
         from flows.rehearsal.rehearse import Options, rehearse
         from flows.rehearsal.timing import measure
 
+        if feed_to_plan:
+            from flows.rehearsal.deployed import measure_feed
+
+            apart = home.with_name(f"{home.name}-feed")
+            _show(report.write(out, measure_feed(apart, side_px, seed, quakes or 10, command, say)))
+            return
         if scene_to_version:
             _show(report.write(out, measure(home.with_name(f"{home.name}-timing"), side_px, seed, command, say)))
             return

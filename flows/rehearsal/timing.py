@@ -1,4 +1,4 @@
-"""How long it takes from the feed to a plan, and from the first clear scene to a version, over a large area.
+"""How long it takes from the first clear scene to a version of a large area, and how much of that each stage.
 
 One small simulated region is mirrored until it fills the area; the services are the stand-ins, the clock is the real one.
 """
@@ -50,11 +50,11 @@ AFTER = dt.timedelta(days=3)
 
 
 def measure(home: Path, side_px: int, seed: int, command: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """The figures `feed_to_plan_s` and `scene_to_version_s` of an area of `side_px` pixels a side, with the stages.
+    """The figure `scene_to_version_s` of an area of `side_px` pixels a side, with the stages.
 
     What lies in `home` of an earlier measurement is removed, but for the scenes.
     """
-    site = Site(0, enlarged(_small(seed, min(side_px, REGION_PX)), side_px))
+    site = large_site(seed, side_px)
     catalogue = home / "catalogue" / f"{side_px}-{seed}"
     shutil.rmtree(home / "stack", ignore_errors=True)
     for listed in catalogue.glob("COPERNICUS/*/*_S00.json"):
@@ -71,7 +71,7 @@ def measure(home: Path, side_px: int, seed: int, command: str, say: Callable[[st
             _ready(watch)
             step = partial(Worker, "step", environment, home / "logs" / "step.log")
             campaign_id, feed = _fed(world, site, watch, store, found, step)
-            say(f"from feed to plan: {sum(feed.values()):.1f} s")
+            say(f"planned after {sum(feed.values()):.1f} s")
             begun = time.monotonic()
             list_scene(catalogue, SceneDrop(after, 0, "post", 0, after, "Sentinel-2A"), [site])
             told = _mapped(store, campaign_id, found[0], after + dt.timedelta(hours=6), begun, say)
@@ -89,7 +89,12 @@ def measure(home: Path, side_px: int, seed: int, command: str, say: Callable[[st
         "machine": machine(), "command": command, "seed": seed, "versions_after_s": [[kind, round(s, 1)] for kind, s in told],
         "stages_s": {**feed, **stages}, "notes": _notes(told, campaign),
     }  # fmt: skip
-    return {"feed_to_plan_s": round(sum(feed.values()), 1), "scene_to_version_s": round(max(whole), 1), "speed": speed}
+    return {"scene_to_version_s": round(max(whole), 1), "speed": speed}
+
+
+def large_site(seed: int, side_px: int) -> Site:
+    """A simulated place of `side_px` pixels a side, the smaller ones mirrored to it."""
+    return Site(0, enlarged(_small(seed, min(side_px, REGION_PX)), side_px))
 
 
 def _small(seed: int, side_px: int) -> Region:

@@ -2,7 +2,7 @@
 
 What is asked for, and what each catches:
 
-- the summary feed, with the validators of the last answer: news within a minute;
+- the summary feed, with the validators of the last answer: news within half a minute;
 - a sweep, every `watch.sweep_minutes` and after any downtime: a query for all that was changed since the last sweep,
   deleted events among it, which no feed lists;
 - earthquakes of campaigns that the feed should list and does not: deleted or renamed within the last day;

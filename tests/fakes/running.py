@@ -21,7 +21,7 @@ Found = TypeVar("Found")
 
 
 @flow(name="watch")
-def watch() -> None:
+def watch(for_s: float) -> None:
     """Calls the step of one campaign."""
     emit("due", "us1000test", title="M 6.1, test")
 
