@@ -81,6 +81,21 @@ def test_every_recipe_is_listed(run: Callable[..., str]) -> None:
     assert "optimiser nesterov" in shown
 
 
+def test_recipes_of_adaptation_are_listed_apart_and_cannot_be_trained(
+    run: Callable[..., str], data: Path, tmp_path: Path
+) -> None:
+    training, adapting = run("recipes").split("recipe of adaptation")
+    for name in ("adanet", "adanet-scene", "self-training", "ldtl", "dfpenet-transfer-joint"):
+        assert name in adapting and name not in training
+    assert "label_noise" in run("recipes", "adanet")
+    assert "legs 3 augmentation" in run("recipes", "ldtl")
+    with pytest.raises(DataError, match=r"msf-litenet.*adanet"):
+        run("recipes", "adanett")
+    with pytest.raises(DataError, match="ldtl is a recipe of adaptation"):
+        run("train", "--recipe", "ldtl", "--data", data, "--out", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

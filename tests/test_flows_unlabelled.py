@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ from flows import cli
 from flows.adapt_parent import Rasters
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
+from flows.unlabelled import RECIPES, how_to
+from modeling.adaptation import auxiliary
 from modeling.data.patch_simulate import simulate_patches
 from modeling.data.patch_split import Split
 from modeling.model import load_model
+from modeling.recipes import ADAPTATIONS, Adversarial, adaptation
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,6 +32,7 @@ Run = Callable[..., tuple[int, str, str]]
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs `quakeslide adapt-unlabelled …` in this process and an empty folder: (exit status, stdout, stderr)."""
     register_tiny(monkeypatch)
+    monkeypatch.setitem(auxiliary.LEVELS, "tiny", "trunk")  # type: ignore[arg-type]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -53,7 +58,7 @@ def mapped(quake: SmallQuake, folder: Path) -> tuple[Path, Rasters, str]:
     return folder / "first", rasters, weights
 
 
-@pytest.mark.parametrize("way", ["norms", "self-training"])
+@pytest.mark.parametrize("way", ["norms", "self-training", "adversarial"])
 def test_a_network_beside_the_one_before_comes_out(
     way: str, small_quake: SmallQuake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
@@ -76,6 +81,9 @@ def test_a_network_beside_the_one_before_comes_out(
     assert Path(weights).read_bytes() == before
     entry = json.loads(made.with_suffix(".json").read_text())["card"]["adaptation"][-1]
     assert entry["before"]["sha256"] == shy.weights_hash
+    if way != "norms":
+        recipe = entry["settings"]
+        assert (recipe["name"], recipe["steps"]) == (RECIPES[way], 3)  # type: ignore[index]
     assert "target is unknown" in entry["calibration"] or "nobody has measured" in entry["calibration"]
 
 
@@ -89,3 +97,14 @@ def test_what_is_missing_is_said_before_anything_is_done(small_quake: SmallQuake
     status, _, err = run(first, "--way", "magic", *of)
     assert (status, "magic" in err) == (cli.BAD_INPUT, True)
     assert not (tmp_path / "models").exists()
+
+
+def test_a_way_takes_its_own_recipes_only(tmp_path: Path, run: Run) -> None:
+    status, _, err = run(tmp_path, "--way", "adversarial", "--recipe", "self-training")
+    assert (status, "choose one of adanet, adanet-scene, adanet-control" in err) == (cli.BAD_INPUT, True)
+    status, _, err = run(tmp_path, "--way", "norms", "--recipe", "adanet")
+    assert (status, "leave out --recipe adanet" in err) == (cli.BAD_INPUT, True)
+    assert how_to("norms", None, 5) is None
+    assert how_to("adversarial", None, None) is ADAPTATIONS["adanet-scene"]
+    assert how_to("adversarial", "adanet", 7) == replace(adaptation("adanet", Adversarial), steps=7)
+    assert how_to("self-training", None, None) is ADAPTATIONS["self-training"]

@@ -273,11 +273,11 @@ def test_a_connection_that_breaks_inside_the_body_is_made_again() -> None:
 
 def test_an_answer_that_does_not_come_meets_the_deadline() -> None:
     fake = PixelServer(known_pixels)
-    fake.faults = [Fault(delay_s=2.0), None]
+    fake.faults = [Fault(delay_s=8.0), None]
     with serve(fake.app) as url, connect(config(url, timeout_s=0.4)) as session:
         started = time.monotonic()
         assert_whole(fetch_pixels(session, EXPRESSION, GRID, BANDS))
-        assert time.monotonic() - started < 1.8
+        assert time.monotonic() - started < 7
 
 
 def test_nobody_there_is_a_passing_failure_that_names_the_address() -> None:

@@ -156,15 +156,15 @@ def test_the_deadline_is_of_the_whole_and_not_of_each_byte(head: str) -> None:
     with answering(bare(head, *[b"x"] * 100, pause_s=0.05)) as (url, _):
         with pytest.raises(BrokenError, match=r"no whole answer within 0\.4 s"):
             get(url, timeout_s=0.4)
-        assert 0.4 <= time.monotonic() - started < 1.5
+        assert 0.4 <= time.monotonic() - started < 4
 
 
 def test_an_answer_that_never_comes_and_one_that_stops() -> None:
-    for answer in (lambda _: time.sleep(3), bare("HTTP/1.1 200 OK\r\nContent-Length: 9", b"", b"x", pause_s=3)):
+    for answer in (lambda _: time.sleep(6), bare("HTTP/1.1 200 OK\r\nContent-Length: 9", b"", b"x", pause_s=6)):
         started = time.monotonic()
         with answering(answer) as (url, _), pytest.raises(BrokenError, match=r"no whole answer within 0\.3 s"):
             get(url, timeout_s=0.3)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5
 
 
 def test_after_a_broken_answer_the_next_is_whole() -> None:

@@ -24,6 +24,7 @@ from modeling.experiments.registry import names
 from modeling.experiments.scheme import LEARNT, NETWORK, RULES, STEPS, SUBTRACTED, Scheme, arm, counted, steps_of
 from modeling.experiments.setting import Setting
 from modeling.experiments.work import Train
+from modeling.geology.scheme import map_block
 from modeling.scoring.papers import GEOLOGY_COUNTS, GEOLOGY_PIXELS
 
 BANDS = BandSet("b", ("slope", *CHANNELS, *(name.replace("_post", "_pre") for name in CHANNELS)), "")
@@ -132,6 +133,13 @@ def test_each_step_does_what_it_says(result: dict[str, Any]) -> None:
     assert difference.value == pytest.approx(9 / 18 - 9 / 27)
     with pytest.raises(DataError, match="mcc"):
         counted(arm([result], RULES), "mcc", "all")
+
+
+def test_blocks_are_mapped_where_the_network_lies() -> None:
+    block = next(iter(Scenes(DOMAINS)))
+    elsewhere = random_model("rgb").to("meta")  # what lies there has a shape and no values
+    with pytest.raises(NotImplementedError, match="no data"):
+        map_block(elsewhere, block, BANDS.channels)
 
 
 def test_no_domain_is_judged_by_its_own_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes.toy_source import DOMAINS, carry_out, register_toy, setting
+from fakes.toy_source import BANDS, DOMAINS, SIDE, ToySource, carry_out, register_toy, setting
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling import networks
+from modeling.adaptation.norms import adapt_norms
 from modeling.benchmark.speed import Device
+from modeling.data.normalise import Normalisation
 from modeling.errors import DataError
 from modeling.experiments import generalisation_choice as choice
 from modeling.experiments.covering import held_out_sets
@@ -27,11 +31,16 @@ from modeling.experiments.generalisation_works import (
     TEMPERATURES,
     FewLabels,
     Judge,
+    One,
+    Sample,
     SelfTrained,
+    counted,
     judged,
 )
+from modeling.experiments.mixes import Mix, Part
 from modeling.experiments.report import Made, publish
 from modeling.experiments.work import Train
+from modeling.model import LandslideModel
 
 MANY = ("k", "l", "m", "n", "o", "p", "q")
 SEEDS = (0, 1)
@@ -226,6 +235,59 @@ def test_it_runs_from_beginning_to_end_on_toy_regions(monkeypatch: pytest.Monkey
     findings = reduce(chosen, found)
     assert 0 <= findings.figures["macro_f1_default"]["value"] <= 1
     assert all(table.rows for table in findings.tables)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A desk on another device, whose runs have kept one model and one sample."""
+
+    kept: Path
+    device: str
+    source: ToySource = field(default_factory=ToySource)
+    key: str = "here"
+
+    @property
+    def needs(self) -> dict[str, Path]:
+        return {"sample": self.kept}
+
+    def model(self, key: str) -> LandslideModel:
+        return toy_model(key)
+
+    def tell(self, *_: object) -> None:
+        pass
+
+
+def toy_model(name: str) -> LandslideModel:
+    network = networks.create("tiny", in_channels=len(BANDS.channels), classes=2)
+    ordinary = Normalisation("standardise", (0.0,) * 5, (1.0,) * 5, (0.0,) * 5, (-6.0, 6.0))
+    return LandslideModel(name, "tiny", network.eval(), BANDS, ordinary, 1.0, 0.5, name, {})
+
+
+@pytest.mark.parametrize("what", ["maps to choose by", "statistics", "maps to count in"])
+def test_a_judgement_computes_on_the_device_of_its_run(
+    what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    register_toy(monkeypatch)
+    block = next(iter(ToySource().blocks("test", BANDS, ["c"])))
+    desk = Elsewhere(tmp_path, "meta")  # what lies there has a shape and no values, and cannot be mixed with what has
+    with pytest.raises(NotImplementedError, match="no data"):
+        if what == "maps to count in":
+            counted(toy_model("m").to(desk.device), block, 0.0, desk.device)
+        elif what == "statistics":
+            adapt_norms(toy_model("m"), One(block), device=desk.device)
+        else:
+            Sample(Mix("a", (Part("a", 4),)), SIDE)(desk)  # type: ignore[arg-type]
+            Judge("c", "main", (("a", "single"),), (("a", "sample"),), ("a",))(desk)  # type: ignore[arg-type]
+
+
+def test_a_judgement_maps_in_every_way_that_it_has_models_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    register_toy(monkeypatch)
+    here = Elsewhere(tmp_path, "cpu")
+    Sample(Mix("a", (Part("a", 4),)), SIDE)(here)  # type: ignore[arg-type]
+    work = Judge("c", "main", (("a", "single"),), (("a", "sample"),), ("a",), "self")
+    arms = work(here)["arms"]  # type: ignore[arg-type]
+    assert {MULTI, "a", "self-training", "self-training + test-time augmentation"} <= set(arms)
+    assert not {OWN, FEW} & set(arms)
 
 
 def test_a_map_that_is_never_sure_has_not_kept_the_promise() -> None:

@@ -214,8 +214,8 @@ def peak_bytes(height: int, width: int = 256) -> int:
 
 def test_memory_does_not_grow_with_the_height_of_the_scene() -> None:
     peak_bytes(128)
-    # Of the further 1792 rows the map and the layers would be 5 megabytes; where the tiles lie takes a few kilobytes.
-    assert peak_bytes(2048) < peak_bytes(256) + 2**17
+    # Of the further 1792 rows the map and the layers would be 5 megabytes; tiles that wait for a busy machine are less.
+    assert peak_bytes(2048) < peak_bytes(256) + 2**20
 
 
 def test_tiles_of_one_shape_go_through_the_network_together_and_give_the_same_map() -> None:

