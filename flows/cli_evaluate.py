@@ -301,7 +301,7 @@ def _write_evaluation(result: Evaluation, out: Path, model: str, data: str) -> N
     if diagram is not None:
         reliability_diagram(out / "reliability.png", {model: diagram})
     ground = result.ground()
-    recalls = size_intervals([piece.objects for piece in ground], strata=[piece.domain for piece in ground])
-    sizes(out / "sizes.png", {model: result.objects}, recalls={model: recalls}, title=data)
+    by_size = size_intervals([piece.objects for piece in ground], strata=[piece.domain for piece in ground])
+    sizes(out / "sizes.png", {model: result.objects}, recalls={model: by_size["recall"]}, title=data)
     write_json(out / "evaluation.json", {"model": model, "data": data, **summary(result), **result.to_json()})
     (out / "evaluation.md").write_text(evaluation_text(result, model=model, data=data), encoding="utf-8")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from modeling.model import LandslideModel
+    from modeling.recipes import Adaptation
     from modeling.training.progress import Tick
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -102,18 +104,20 @@ def train(
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show all of one recipe, and where it comes from.")] = None,
 ) -> None:
-    """List the recipes: how each network is trained, as its paper says."""
+    """List the recipes: how each network is trained, as its paper says, and how a trained one is adapted to other ground.
+
+    `quakeslide train --recipe` takes those of the first table, `quakeslide adapt-unlabelled --recipe` the adversarial ones
+    and those of self-training; transfers belong to `quakeslide reproduce`.
+    """
     from rich.table import Column, Table
 
     from flows.run import CONSOLE
-    from modeling.recipes import RECIPES, recipe
+    from modeling.recipes import ADAPTATIONS, RECIPES, any_recipe
 
     if name is not None:
         table = Table("what", "value", title=name, title_justify="left")
-        for what, value in recipe(name).to_json().items():
-            parts = value.items() if isinstance(value, dict) else [("", value)]
-            for part, each in parts:
-                table.add_row(f"{what} {part}".strip(), "" if each is None else str(each))
+        for what, value in _fields(asdict(any_recipe(name))):
+            table.add_row(what, value)
         CONSOLE.print(table)
         return
     table = Table(Column("recipe", no_wrap=True), "loss", "optimiser", "length", "batch", "best by")
@@ -123,6 +127,37 @@ def recipes(
         batch = f"{made.batch} x {made.patch_px} px"
         table.add_row(made.name, made.loss, optimiser, length, batch, made.select_by)
     CONSOLE.print(table)
+    table = Table(Column("recipe of adaptation", no_wrap=True), "way", "optimiser", "length", "batch", "best by")
+    for each in ADAPTATIONS.values():
+        table.add_row(each.name, each.way, *_summary(each))
+    CONSOLE.print(table)
+
+
+def _summary(made: Adaptation) -> tuple[str, str, str, str]:
+    """Optimiser, length, batch, and what is best, in a few words each."""
+    from modeling.recipes import Adversarial, Transfer
+
+    if isinstance(made, Transfer):
+        rates = ", ".join(f"{leg.rate_factor:g}" for leg in made.legs)
+        lengths = ", ".join(f"{leg.share:.3g}" for leg in made.legs)
+        return f"a training recipe's x {rates}", f"its steps x {lengths}", "", ""
+    optimiser = f"{made.optimiser.name} {made.optimiser.learning_rate:g}"
+    if isinstance(made, Adversarial):
+        optimiser += f", {made.discriminator.name} {made.discriminator.learning_rate:g}"
+    return optimiser, f"{made.steps:,} steps", str(made.batch), made.select_by
+
+
+def _fields(values: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, str]]:
+    """What a recipe holds, field by field, those of its parts after the part's name."""
+    for what, value in values.items():
+        name = f"{of} {what}".strip()
+        if isinstance(value, dict):
+            yield from _fields(value, name)
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(each, dict) for each in value):
+            for number, each in enumerate(value, start=1):
+                yield from _fields(each, f"{name} {number}")
+        else:
+            yield name, "" if value in (None, ()) else str(value)
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:

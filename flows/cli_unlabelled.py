@@ -45,7 +45,13 @@ def adapt_unlabelled(
             "simulated domains that its card names are made."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of training, for all ways but norms.")] = 300,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="How the way trains, of those that `quakeslide recipes` lists for it; default: its own."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of training, instead of the recipe's; for all ways but norms.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder that receives the network and its card.")] = Path("models"),
     version: Annotated[int | None, typer.Option(min=1, help="The version of the event; default: the newest.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of draws.")] = 0,
@@ -69,17 +75,18 @@ def adapt_unlabelled(
     ground changes its class is told. Measured on simulated regions, see `quakeslide reproduce generalisation`.
     """
     from flows.run import require_folder, say, shown_progress
-    from flows.unlabelled import fitted
+    from flows.unlabelled import fitted, how_to
     from modeling.model import save_model
     from modeling.prediction.allocator import keep_memory
 
+    how = how_to(way, recipe, steps)
     require_folder(out)
     keep_memory()
     given = (pre, post, dem)
     with _parent(event, version, weights, given, bands, scale, data) as parent, shown_progress():
         model = parent.model
-        labelled = None if way == "norms" else _source(source, model, weights, work)
-        made, moved = fitted(model, parent.scene, way, labelled, steps=steps, seed=seed)
+        labelled = None if how is None else _source(source, model, weights, work)
+        made, moved = fitted(model, parent.scene, how, labelled, seed=seed)
     path = save_model(made, out)
     say(
         f"{100 * moved.changed:.2f} % of the ground looked at changes its class; {100 * moved.before:.2f} % of it was landslide "

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
 
+from flows.errors import FlowError
 from flows.mapping import NetworkReader, windows
 from flows.progress import report
 from flows.scene import Scene
-from modeling.adaptation.adversarial import Adversarial, adapt_adversarial
+from modeling.adaptation.adversarial import adapt_adversarial
 from modeling.adaptation.flipped import Flipped, flipped
 from modeling.adaptation.loop import Adapted
 from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
-from modeling.adaptation.self_training import SelfTraining, self_train
-from modeling.adaptation.target import pool_of
+from modeling.adaptation.self_training import self_train
+from modeling.adaptation.target import PATCH_PX, pool_of
 from modeling.bands import BandSet, assemble
 from modeling.benchmark.data import Source
 from modeling.data.batches import IGNORE, Block
 from modeling.model import LandslideModel
+from modeling.recipes import Adversarial, SelfTraining, adaptation
 from modeling.training.progress import Tick
 
 Way = Literal["norms", "self-training", "adversarial"]
+RECIPES: Mapping[Way, str] = {"self-training": "self-training", "adversarial": "adanet-scene"}
+"""How each way trains where no other recipe is named; `norms` trains nothing."""
 _LOOKED_AT = 64
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -61,44 +64,62 @@ class Labelled:
     """Those of its domains that are used."""
 
 
+def how_to(way: Way, recipe: str | None, steps: int | None) -> Adversarial | SelfTraining | None:
+    """The recipe of a way, or the one that is named, `steps` long where that is given; None for `norms`.
+
+    Raises `DataError` for a recipe of another way, `FlowError` for one of `norms`.
+    """
+    if way == "norms":
+        if recipe is not None:
+            raise FlowError(f"--way norms trains nothing, so it has no recipe: leave out --recipe {recipe}")
+        return None
+    name = recipe or RECIPES[way]
+    made: Adversarial | SelfTraining
+    made = adaptation(name, SelfTraining) if way == "self-training" else adaptation(name, Adversarial)
+    return made if steps is None else replace(made, steps=steps)
+
+
 def fitted(
-    model: LandslideModel, scene: Scene, way: Way, labelled: Labelled | None, *, steps: int, seed: int = 0,
-    device: str = "auto",
+    model: LandslideModel, scene: Scene, how: Adversarial | SelfTraining | None, labelled: Labelled | None, *,
+    seed: int = 0, device: str = "auto",
 ) -> tuple[LandslideModel, Flipped]:  # fmt: skip
     """`model` fitted to `scene`, and what that changed there.
 
-    `labelled` ground, and `steps` of training on it, are for all ways but `norms`. Raises `DataError` for a scene with
-    nothing known and data of other channels, `ModelingError` for a network without batch norms.
+    Without `how` batch norms get statistics of the scene, and nothing is trained; all else needs `labelled` ground. Raises
+    `DataError` for a scene with nothing known and data of other channels, `ModelingError` for a network without batch norms.
     """
     ground = SceneBlocks(scene, model.bands)
-    if way == "norms":
+    if how is None:
         report("look at the ground", 0, 1)
         made = adapt_norms(model, ground, source_patches=SOURCE_PATCHES, seed=seed)
         report("look at the ground", 1, 1)
     else:
         if labelled is None:
-            raise ValueError(f"{way} needs labelled ground beside the scene")
-        made = _trained(model, ground, way, labelled, steps, seed, device).model
+            raise ValueError(f"{how.name} needs labelled ground beside the scene")
+        made = _trained(model, ground, how, labelled, seed, device).model
     return made, flipped(model, made, pool_of(ground, model.bands, most_patches=_LOOKED_AT, seed=seed))
 
 
 def _trained(
-    model: LandslideModel, ground: SceneBlocks, way: Way, labelled: Labelled, steps: int, seed: int, device: str
+    model: LandslideModel,
+    ground: SceneBlocks,
+    how: Adversarial | SelfTraining,
+    labelled: Labelled,
+    seed: int,
+    device: str,
 ) -> Adapted:
     source, domains = labelled.source, labelled.domains
-    patch_px = min(128, next(iter(source.blocks("validation", model.bands, domains))).truth.shape[0])
-    sampler = source.sampler(model.bands, domains, batch=_BATCH, patch_px=patch_px, seed=seed, augmentation="physical")
+    patch_px = min(PATCH_PX, next(iter(source.blocks("validation", model.bands, domains))).truth.shape[0])
+    sampler = source.sampler(
+        model.bands, domains, batch=how.batch, patch_px=patch_px, seed=seed, augmentation=how.augmentation
+    )
     validation = source.blocks("validation", model.bands, domains)
 
     def tell(tick: Tick) -> None:
-        report(way, tick.step, tick.steps)
+        report(how.name, tick.step, tick.steps)
 
     with TemporaryDirectory(prefix="quakeslide-unlabelled-") as scratch:
         folder = Path(scratch)
-        if way == "self-training":
-            chosen = SelfTraining(steps=steps, batch=_BATCH)
-            return self_train(model, sampler, validation, ground, folder, chosen, seed=seed, device=device, tell=tell)
-        opposed = Adversarial(steps=steps, batch=_BATCH)
-        return adapt_adversarial(
-            model, sampler, validation, ground, folder, opposed, seed=seed, device=device, tell=tell
-        )
+        if isinstance(how, SelfTraining):
+            return self_train(model, sampler, validation, ground, folder, how, seed=seed, device=device, tell=tell)
+        return adapt_adversarial(model, sampler, validation, ground, folder, how, seed=seed, device=device, tell=tell)

@@ -44,7 +44,7 @@ class BandSet:
         return tuple(name for name in self.requires if name not in have)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a model's JSON file."""
+        """Plain values for the header of a model's weights."""
         return {"name": self.name, "channels": list(self.channels), "about": self.about}
 
     @classmethod
@@ -54,7 +54,10 @@ class BandSet:
         A stored set that has the name of one of `BAND_SETS` must have its channels as well.
         """
         try:
-            made = cls(str(stored["name"]), tuple(map(_channel_name, stored["channels"])), str(stored["about"]))
+            name, channels, about = stored["name"], stored["channels"], stored["about"]
+            if not (isinstance(name, str) and isinstance(channels, list) and isinstance(about, str)):
+                raise TypeError("a name, a list of channels and words about them are expected")
+            made = cls(name, tuple(map(_channel_name, channels)), about)
         except (KeyError, TypeError) as error:
             raise BandSetError(f"the stored band set cannot be read: {error!r}") from error
         if not 1 <= len(set(made.channels)) == len(made.channels) <= _MOST_CHANNELS:

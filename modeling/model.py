@@ -1,16 +1,16 @@
 """A trained model: network, channels, normalisation, calibration and threshold, loaded from files that run no code.
 
-A model is three files: `<name>.safetensors` (weights), `<name>.json` (everything else, with the sha256 of the weights)
-and `<name>.md` (the same for people). Matrices are stored as float16, or float32 where a model says so, and computed in
-float32.
+A model is three files: `<name>.safetensors` (weights, and in its header the channels and the normalisation that they were
+trained with), `<name>.json` (everything else, with the sha256 of the weights) and `<name>.md` (the same for people).
+Matrices are stored as float16, or float32 where a model says so, and computed in float32.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import nn
 
 from modeling import networks
@@ -28,6 +28,7 @@ from modeling.errors import BandSetError, DataError, ModelingError, WeightsError
 from modeling.forward import logits_of
 from modeling.prediction.precision import Bfloat16Proof
 from modeling.training.losses import margin_of
+from modeling.weights_header import packed, read_input
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 DEFAULT_NETWORK = "msf-litenet"
@@ -129,8 +130,8 @@ def model_name(network_name: str, bands_name: str) -> str:
 def load_model(name_or_path: str | Path) -> LandslideModel:
     """Load a shipped model by name, any by the path of its safetensors file, an ensemble by that of its JSON.
 
-    Raises `WeightsError` when a file is missing or damaged, does not have the sha256 that its JSON states, or holds
-    tensors that the stated network does not have.
+    Raises `WeightsError` when a file is missing or damaged, does not have the sha256 that its JSON states, does not state
+    channels and normalisation in its header, or holds tensors that the stated network does not have.
     """
     if str(name_or_path).endswith(ENSEMBLE_SUFFIX):
         from modeling.adaptation.ensemble import load_ensemble  # which is made of models
@@ -143,10 +144,15 @@ def load_model(name_or_path: str | Path) -> LandslideModel:
     if digest != about.get("sha256"):
         stated = about.get("sha256")
         raise WeightsError(f"{path} was changed or damaged: its sha256 is {digest}, {path.stem}.json states {stated}")
-    model = _described(path.with_suffix(".json"), about, digest)
     try:
-        load_state(model.network, load(blob))
-    except (SafetensorError, WeightsError, struct.error) as error:
+        tensors = load(blob)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # KeyError: numbers that torch has not
+        raise WeightsError(f"{path} does not hold the weights of a network: {error}") from error
+    bands, normalisation = read_input(io.BytesIO(blob), path)
+    model = _described(path.with_suffix(".json"), about, bands, normalisation, digest)
+    try:
+        load_state(model.network, tensors)
+    except WeightsError as error:
         fits = f"{model.network_name} on {model.bands.name}"
         raise WeightsError(f"{path} does not hold the weights of {fits}: {error}") from error
     model.network.eval()
@@ -163,12 +169,10 @@ def save_model(model: LandslideModel, folder: Path) -> Path:
         raise WeightsError(f"{model.name} cannot be stored as a model: {model.network_name!r} is no network's name")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{model.name}.safetensors"
-    blob = save(stored_state(model.network, model.storage))
+    blob = weights_file(model)
     about = {
         "network": model.network_name,
         "classes": model.classes,
-        "bands": model.bands.to_json(),
-        "normalisation": model.normalisation.to_json(),
         "input_scale": model.input_scale,
         "temperature": model.temperature,
         "threshold": model.threshold,
@@ -183,6 +187,16 @@ def save_model(model: LandslideModel, folder: Path) -> Path:
         partial.write_bytes(content)
         partial.replace(target)
     return path
+
+
+def weights_file(model: LandslideModel) -> bytes:
+    """The safetensors file that `save_model` writes: of the same model the same bytes."""
+    return packed(stored_state(model.network, model.storage), model.bands, model.normalisation)
+
+
+def weights_digest(model: LandslideModel) -> str:
+    """sha256 of a model's `weights_file`, hexadecimal: of a model that was made here, what it will have when it is loaded."""
+    return hashlib.sha256(weights_file(model)).hexdigest()
 
 
 def stored_state(network: nn.Module, storage: str = "float16") -> dict[str, torch.Tensor]:
@@ -211,15 +225,17 @@ def load_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         tensor.copy_(state[name])
 
 
-def _described(path: Path, about: Mapping[str, Any], weights_hash: str) -> LandslideModel:
+def _described(
+    path: Path, about: Mapping[str, Any], bands: BandSet, normalisation: Normalisation, weights_hash: str
+) -> LandslideModel:
     """The model that a JSON file describes, its network still with random weights."""
     try:
         made = LandslideModel(
             name=path.stem,
             network_name=str(about["network"]),
             network=nn.Identity(),
-            bands=BandSet.from_json(about["bands"]),
-            normalisation=Normalisation.from_json(about["normalisation"]),
+            bands=bands,
+            normalisation=normalisation,
             temperature=float(about["temperature"]),
             threshold=float(about["threshold"]),
             weights_hash=weights_hash,
@@ -229,9 +245,7 @@ def _described(path: Path, about: Mapping[str, Any], weights_hash: str) -> Lands
             storage=str(about["storage"]),
             bfloat16=None if about["bfloat16"] is None else Bfloat16Proof.from_json(about["bfloat16"]),
         )
-    except BandSetError as error:
-        raise WeightsError(f"{path.name}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{path} is not a model description: {error!r}") from error
     calibrated = 0 < made.temperature < math.inf and 0 <= made.threshold <= 1
     if not (calibrated and 1 <= made.input_scale <= _LARGEST_INPUT_SCALE and made.classes in {1, 2}):
@@ -241,8 +255,6 @@ def _described(path: Path, about: Mapping[str, Any], weights_hash: str) -> Lands
         )
     if made.storage not in STORAGES:
         raise WeightsError(f"{path.name}: storage {made.storage!r} is not one of {', '.join(STORAGES)}")
-    if (fitted := len(made.normalisation.offset)) != len(made.channels):
-        raise WeightsError(f"{path.name}: normalisation of {fitted} channels for a band set of {len(made.channels)}")
     try:
         network = networks.create(made.network_name, in_channels=len(made.channels), classes=made.classes)
     except ModelingError as error:
@@ -279,7 +291,7 @@ def read_description(path: Path) -> dict[str, Any]:
         about = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"cannot read the model description {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not JSON: {error}") from error
     if not isinstance(about, dict):
         raise WeightsError(f"{path} is not a model description: a JSON object is expected")

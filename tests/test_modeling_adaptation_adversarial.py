@@ -12,19 +12,20 @@ from fakes.training import ToySampler, register_tiny
 from torch import nn
 
 from modeling import networks
-from modeling.adaptation.adversarial import Adversarial, adapt_adversarial
+from modeling.adaptation.adversarial import adapt_adversarial
 from modeling.adaptation.auxiliary import LEVELS, WithAuxiliary, level_of
 from modeling.adaptation.loop import Adapted
-from modeling.errors import DataError, ModelingError
+from modeling.errors import ModelingError
 from modeling.model import LandslideModel
 from modeling.networks import discriminator
 from modeling.networks.discriminator import Discriminator
 from modeling.networks.mffenet import MFFENet
-from modeling.recipes import Optimiser
+from modeling.recipes import Adversarial, Optimiser, adaptation
 from modeling.scoring.evaluate import evaluate
 
-QUICK = Adversarial(
-    steps=6, optimiser=Optimiser("adam", 1e-2), discriminator=Optimiser("adam", 5e-3, betas=(0.9, 0.99)),
+QUICK = replace(
+    adaptation("adanet", Adversarial), steps=6, optimiser=Optimiser("adam", 1e-2),
+    discriminator=Optimiser("adam", 5e-3, betas=(0.9, 0.99)),
     adversarial=(0.1, 0.02), validations=2, batch=2, most_patches=6, norms_of="joint", select_by="last", floor=0.3,
 )  # fmt: skip
 
@@ -95,16 +96,6 @@ def test_counts_are_those_of_the_paper() -> None:
         assert _count(Discriminator(2)) == 2_763_713
         by_hook = WithAuxiliary(MFFENet(3, 2), level_of("mffenet"), in_channels=3, classes=2)
         assert _count(by_hook) == 71_357_004
-
-
-def test_defaults_are_those_of_the_paper() -> None:
-    made = Adversarial()
-    assert (made.adversarial, made.auxiliary) == ((0.01, 0.002), 0.5)
-    assert (made.optimiser.name, made.optimiser.learning_rate, made.optimiser.heads_factor) == ("sgd", 2.5e-4, 10)
-    assert (made.discriminator.learning_rate, made.discriminator.betas) == (1e-4, (0.9, 0.99))
-    assert made.select_by == "source-f1"
-    with pytest.raises(DataError, match="label_noise"):
-        Adversarial(label_noise=0.5)
 
 
 def test_every_network_of_the_zoo_has_a_level() -> None:

@@ -15,17 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling.adaptation import judge
-from modeling.adaptation.loop import CHECKPOINT, Adapted, Course, Moment
-from modeling.adaptation.self_training import SelfTraining, balanced_labels, self_train
+from modeling.adaptation.loop import CHECKPOINT, Adapted, Moment, score
+from modeling.adaptation.self_training import balanced_labels, self_train
 from modeling.data.batches import IGNORE, Blocks
-from modeling.errors import DataError, WeightsError
+from modeling.errors import WeightsError
 from modeling.model import LandslideModel
-from modeling.recipes import Optimiser
+from modeling.recipes import Optimiser, SelfTraining, adaptation
 from modeling.scoring.evaluate import evaluate
 from modeling.training.progress import Tick
 
-QUICK = SelfTraining(
-    steps=6, optimiser=Optimiser("adam", 1e-3), labellings=3, validations=2, batch=2, augmentation="mirrors",
+QUICK = replace(
+    adaptation("self-training", SelfTraining), steps=6,
+    optimiser=Optimiser("adam", 1e-3), labellings=3, validations=2, batch=2, augmentation="mirrors",
     most_patches=6, floor=1.0, norms_of="joint",
 )  # fmt: skip
 
@@ -145,12 +146,8 @@ def test_labels_are_the_surest_of_each_class(seed: int, portion: float, confiden
             assert labelled.sum() >= portion * of_class.sum() - 1
 
 
-def test_a_course_scores_as_it_says() -> None:
+def test_networks_are_chosen_as_the_recipe_says() -> None:
     moment = Moment(30, source_f1=0.5, information=0.1)
-    assert Course(60, 4, "source-f1", 0.1).score(moment) == 0.5
-    assert Course(60, 4, "target-information", 0.1).score(moment) == 0.1
-    assert Course(60, 4, "last", 0.1).score(moment) == 30
-    with pytest.raises(DataError, match="target-f1"):
-        Course(60, 4, "target-f1", 0.1)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="portion"):
-        SelfTraining(portion=(0.5, 0.2))
+    assert score(moment, "source-f1") == 0.5
+    assert score(moment, "target-information") == 0.1
+    assert score(moment, "last") == 30

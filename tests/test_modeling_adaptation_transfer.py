@@ -19,21 +19,19 @@ from modeling.adaptation import freezing
 from modeling.adaptation.freezing import Layout
 from modeling.adaptation.transfer import (
     SET_SIZES,
-    STRATEGIES,
     Joint,
     Stage,
     nested_subsets,
-    progressive,
     run_stages,
-    strategy,
-    weights_digest,
+    stages_of,
 )
 from modeling.bands import BandSet
 from modeling.data.augment import AUGMENTATIONS
 from modeling.data.batches import Blocks, Sampler
-from modeling.errors import DataError
-from modeling.model import LandslideModel, load_model, save_model
-from modeling.recipes import Recipe, Schedule
+from modeling.errors import DataError, WeightsError
+from modeling.model import LandslideModel, load_model, save_model, weights_digest
+from modeling.recipes import Recipe, Schedule, Transfer, adaptation
+from modeling.recipes.xu import STRATEGIES
 from modeling.training.progress import Tick
 
 
@@ -109,6 +107,14 @@ def test_a_transfer_that_was_stopped_ends_as_one_that_was_not(at: tuple[str, int
     run(tmp_path / "cut", stages, tell=lambda stage, _: pytest.fail(f"{stage.name} was trained again"))
 
 
+def test_a_stage_goes_on_only_with_the_ground_it_began_with(tmp_path: Path) -> None:
+    run(tmp_path, STAGES[:1])
+    (tmp_path / "transfer.json").unlink()
+    (tmp_path / "1-source" / "source.safetensors").unlink()  # its checkpoint is left
+    with pytest.raises(WeightsError, match="data seed"):
+        run(tmp_path, (replace(STAGES[0], ground="b"),))
+
+
 def test_a_transfer_goes_on_from_a_model_and_keeps_its_history(tmp_path: Path) -> None:
     first = run(tmp_path / "first", STAGES[:1])
     second = run(tmp_path / "second", STAGES[2:], start=first)
@@ -152,7 +158,9 @@ def test_a_trunk_that_saw_other_channels_cannot_be_frozen_at_once(tmp_path: Path
 
 def test_a_stage_changes_the_recipe_only_where_it_says() -> None:
     base = replace(RECIPE, schedule=Schedule("polynomial", warm_up_epochs=1), steps=None, epochs=50, patience=3)
-    made = Stage("light", "a", 40, 0.1, augmentation="strong", changes={"batch": 1}).recipe(base)
+    made = Stage(
+        "light", "a", 40, 0.1, augmentation="strong", warm_up=0.05, validations=4, changes={"batch": 1}
+    ).recipe(base)
     assert (made.steps, made.epochs, made.batch, made.validate_every) == (40, None, 1, 10)
     assert made.optimiser.learning_rate == pytest.approx(0.1 * base.optimiser.learning_rate)
     assert made.plan().warm_up == 2
@@ -160,23 +168,46 @@ def test_a_stage_changes_the_recipe_only_where_it_says() -> None:
 
 
 def test_progressive_transfer_goes_from_source_to_target_more_and_more_lightly() -> None:
-    stages = progressive("a", ("b", "d"), "c", steps=100)
-    assert [stage.ground for stage in stages] == ["a", "b", "d", "c"]
+    ldtl = adaptation("ldtl", Transfer)
+    stages = stages_of(ldtl, 100, source="a", between=("b", "d"), target="c")
+    assert [(stage.name, stage.ground) for stage in stages] == [
+        ("source", "a"), ("between-1", "b"), ("between-2", "d"), ("target", "c"),
+    ]  # fmt: skip
     assert [stage.steps for stage in stages] == [100, 50, 50, 20]
     assert stages[-1].rate_factor < stages[1].rate_factor < 1
     assert stages[-1].augmentation in AUGMENTATIONS
-    assert len(progressive("a", (), "c", steps=1)) == 2
+    assert {(stage.warm_up, stage.validations) for stage in stages} == {(ldtl.warm_up, ldtl.validations)}
+    assert [stage.steps for stage in stages_of(ldtl, 1, source="a", target="c")] == [1, 1]
+    with pytest.raises(DataError, match="0 steps"):
+        stages_of(ldtl, 0, source="a", target="c")
 
 
-def test_the_three_strategies_differ_in_what_they_say() -> None:
-    made = {name: strategy(name, "x1", "x2", "both", steps=30_000) for name in STRATEGIES}
-    assert all(first == Stage("X1", "x1", 30_000) for first, _ in made.values())
-    assert all(second.steps == 1_000 for _, second in made.values())
+def test_controls_of_the_transfer_differ_in_one_thing() -> None:
+    whole, ordinary, frozen = (
+        stages_of(adaptation(name, Transfer), 100, source="a", between=("b",), target="c")
+        for name in ("ldtl", "ldtl-ordinary", "ldtl-frozen")
+    )
+    assert ordinary == (*whole[:-1], replace(whole[-1], augmentation=""))
+    assert frozen == (*whole[:-1], replace(whole[-1], freeze=("trunk",)))
+
+
+@pytest.mark.parametrize(("length", "steps"), [("", 1_000), ("-short", 6_000)])
+def test_the_three_strategies_differ_in_what_they_say(length: str, steps: int) -> None:
+    made = {
+        name: stages_of(
+            adaptation(f"dfpenet-transfer-{name}{length}", Transfer), 30_000, source="x1", target="x2", both="both"
+        )
+        for name in STRATEGIES
+    }
+    assert all(
+        (first.name, first.ground, first.steps, first.freeze) == ("X1", "x1", 30_000, ()) for first, _ in made.values()
+    )
+    assert all((second.name, second.steps) == (name, steps) for name, (_, second) in made.items())
     assert {name: (second.ground, second.freeze) for name, (_, second) in made.items()} == {
         "fine-tune": ("x2", ()), "freeze": ("x2", ("trunk",)), "joint": ("both", ()),
     }  # fmt: skip
-    with pytest.raises(DataError, match="fine-tune"):
-        strategy("guess", "x1", "x2", "both", steps=1)
+    with pytest.raises(DataError, match="together"):
+        stages_of(adaptation("dfpenet-transfer-joint", Transfer), 1, source="x1", target="x2")
 
 
 def test_joint_batches_have_their_share_of_each() -> None:

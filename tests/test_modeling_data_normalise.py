@@ -66,7 +66,11 @@ def test_json_brings_it_back(method: str, values: npt.NDArray[np.float32]) -> No
 
 def test_bad_stored_values_are_refused(values: npt.NDArray[np.float32]) -> None:
     stored = fit("standardise", values).to_json()
-    for spoilt in ({**stored, "scale": [0.0, 1.0]}, {**stored, "fill": [0.0]}, {"method": "standardise"}):
+    for spoilt in (
+        {**stored, "scale": [0.0, 1.0]}, {**stored, "fill": [0.0]}, {"method": "standardise"},
+        {**stored, "method": "other"}, {**stored, "method": []}, {**stored, "offset": "12"}, {**stored, "clip": [1, 0]},
+        {**stored, "offset": [float("nan"), 0.0]}, {**stored, "offset": [10**400, 0]}, {**stored, "offset": ["1", "2"]},
+    ):  # fmt: skip
         with pytest.raises(WeightsError):
             Normalisation.from_json(spoilt)
 

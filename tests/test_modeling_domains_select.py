@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fakes.training import register_tiny
+from safetensors.torch import load, save
 
 from modeling import networks
 from modeling.bands import BandSet, band_set
@@ -189,7 +191,7 @@ def stored(folder: Path, name: str, level: float) -> Path:
 
 
 def test_models_of_a_folder_are_found_and_damaged_ones_named(tmp_path: Path) -> None:
-    for name in ("good", "weights", "sample", "lost", "undescribed", "strange"):
+    for name in ("good", "weights", "sample", "lost", "undescribed", "strange", "mute"):
         stored(tmp_path, name, 0.1)
     save_model(model("plain"), tmp_path)
     (tmp_path / "weights.safetensors").write_bytes((tmp_path / "good.safetensors").read_bytes()[:-4])
@@ -198,6 +200,10 @@ def test_models_of_a_folder_are_found_and_damaged_ones_named(tmp_path: Path) -> 
     (tmp_path / "undescribed.json").unlink()
     about = json.loads((tmp_path / "strange.json").read_text())
     (tmp_path / "strange.json").write_text(json.dumps({**about, "network": "abacus"}))
+    mute = save(load((tmp_path / "mute.safetensors").read_bytes()))
+    (tmp_path / "mute.safetensors").write_bytes(mute)
+    about = json.loads((tmp_path / "mute.json").read_text())
+    (tmp_path / "mute.json").write_text(json.dumps({**about, "sha256": hashlib.sha256(mute).hexdigest()}))
     zoo = open_zoo([tmp_path])
     own = {one.name: one for one in zoo.models if one.path is not None and one.path.parent == tmp_path}
     assert sorted(own) == ["good", "lost", "plain"]
@@ -207,9 +213,9 @@ def test_models_of_a_folder_are_found_and_damaged_ones_named(tmp_path: Path) -> 
     assert own["good"].load().name == "good"
     assert own["plain"].why_none
     reasons = {one.name: one.reason for one in zoo.left_out}
-    assert sorted(reasons) == ["sample", "strange", "undescribed", "weights"]
+    assert sorted(reasons) == ["mute", "sample", "strange", "undescribed", "weights"]
     for name, words in {
-        "weights": "sha256", "sample": "changed or damaged",
+        "weights": "sha256", "sample": "changed or damaged", "mute": "mute.safetensors: its header states neither",
         "undescribed": "no description", "strange": "no network 'abacus'",
     }.items():  # fmt: skip
         assert words in reasons[name]

@@ -57,7 +57,7 @@ DRAWINGS: dict[str, Callable[[Path], Path]] = {
         best_step=3, title="run",
     ),
     "reliability": lambda path: scores.reliability_diagram(path, {"map": reliability(HISTOGRAM)}),
-    "sizes": lambda path: scores.sizes(path, {"map": COUNTS}, recalls={"map": size_intervals([COUNTS] * 3)}),
+    "sizes": lambda path: scores.sizes(path, {"map": COUNTS}, recalls={"map": size_intervals([COUNTS] * 3)["recall"]}),
     "bars": lambda path: scores.bars(path, {"a": CHANGE, "b": 0.3}, x_label="F1"),
     "benchmark": lambda path: scores.benchmark(path, POINTS, cost_label="G MAC", score_label="F1"),
     "cam": cam,

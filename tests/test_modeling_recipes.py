@@ -10,10 +10,31 @@ import torch
 from torch import nn
 
 from modeling import networks, recipes
+from modeling.adaptation.freezing import PARTS
 from modeling.data.augment import augmentation
 from modeling.data.normalise import METHODS
 from modeling.errors import DataError
-from modeling.recipes import Optimiser, Recipe, Schedule, rate, recipe
+from modeling.recipes import (
+    ADAPTATIONS,
+    Adaptation,
+    Adversarial,
+    Leg,
+    Optimiser,
+    Plan,
+    Recipe,
+    Schedule,
+    SelfTraining,
+    Transfer,
+    adaptation,
+    adaptation_names,
+    any_recipe,
+    dong,
+    rate,
+    recipe,
+    xu,
+    yang,
+    zou,
+)
 from modeling.recipes.parts import OPTIMISERS
 from modeling.training import losses
 from modeling.training.optimise import optimiser_for, set_rate
@@ -130,3 +151,134 @@ def test_networks_whose_recipe_has_fast_heads_have_a_trunk() -> None:
             with torch.device("meta"):
                 network = networks.create(made.network, in_channels=3, classes=made.classes)
             assert len(optimiser_for(made.optimiser, network).param_groups) == 2
+
+
+def test_names_are_unique_over_both_kinds() -> None:
+    training = [made.name for made in (*dong.RECIPES, *yang.RECIPES, *xu.RECIPES)]
+    adapting = [made.name for made in (*dong.TRANSFERS, *xu.TRANSFERS, *xu.ADVERSARIAL, *zou.SELF_TRAINING)]
+    assert sorted({*training, *adapting}) == sorted([*training, *adapting])
+    assert recipes.names() == tuple(training)
+    assert tuple(ADAPTATIONS) == tuple(adapting)
+
+
+def test_adanet_is_what_the_release_states() -> None:
+    made = adaptation("adanet", Adversarial)
+    assert (made.adversarial, made.auxiliary) == ((0.01, 0.002), 0.5)
+    assert (made.optimiser.name, made.optimiser.learning_rate, made.optimiser.heads_factor) == ("sgd", 2.5e-4, 10)
+    assert made.discriminator == Optimiser("adam", 1e-4, betas=(0.9, 0.99))
+    assert (made.optimiser.momentum, made.optimiser.weight_decay) == (0.9, 5e-4)  # inferred
+    assert made.schedule == Schedule("polynomial", power=0.9)
+    assert 0 < made.label_noise < 0.5
+    for name in adaptation_names(Adversarial):
+        assert adaptation(name, Adversarial).select_by == "source-f1"  # never by labels of the target
+
+
+def test_other_recipes_of_adanet_change_what_they_say_and_nothing_else() -> None:
+    paper = adaptation("adanet", Adversarial)
+    scene, control = adaptation("adanet-scene", Adversarial), adaptation("adanet-control", Adversarial)
+    assert replace(scene, name="adanet", steps=paper.steps, about=paper.about) == paper
+    assert scene.steps == 300 < paper.steps
+    assert replace(control, name="adanet", adversarial=paper.adversarial, about=paper.about) == paper
+    assert control.adversarial == (0.0, 0.0)
+
+
+def test_ldtl_trains_on_the_source_and_then_lightly_on_the_target_augmented_more_strongly() -> None:
+    made = adaptation("ldtl", Transfer)
+    assert [leg.ground for leg in made.legs] == ["source", "between", "target"]
+    assert [(leg.share, leg.rate_factor) for leg in made.legs] == [(1.0, 1.0), (0.5, 0.3), (0.2, 0.1)]
+    assert [leg.augmentation for leg in made.legs] == ["", "", "strong"]
+    assert not any(leg.freeze for leg in made.legs)
+    assert (made.warm_up, made.validations) == (0.05, 4)
+    strong, ordinary = augmentation("strong"), augmentation(recipe("msf-litenet").augmentation)
+    assert strong.brightness[0] < ordinary.brightness[0] < ordinary.brightness[1] < strong.brightness[1]
+    assert adaptation("ldtl-ordinary", Transfer).legs[-1].augmentation == ""
+    assert adaptation("ldtl-frozen", Transfer).legs[-1].freeze == ("trunk",)
+    assert made.leg("target") is made.legs[-1]
+    with pytest.raises(DataError, match="no leg on both"):
+        made.leg("both")
+
+
+def test_strategies_of_dfpenet_take_a_thousand_steps_after_thirty_thousand() -> None:
+    whole, tuned = recipe("dfpenet").steps, recipe("dfpenet-fine-tune").steps
+    assert whole is not None and tuned is not None
+    for name in xu.STRATEGIES:
+        first, second = adaptation(f"dfpenet-transfer-{name}", Transfer).legs
+        assert (first.ground, first.share, first.rate_factor, first.freeze) == ("source", 1.0, 1.0, ())
+        assert second.share * whole == pytest.approx(tuned)
+        assert second.ground == ("both" if name == "joint" else "target")
+        assert second.freeze == (("trunk",) if name == "freeze" else ())
+        short = adaptation(f"dfpenet-transfer-{name}-short", Transfer)
+        assert short.legs == (first, replace(second, share=0.2))
+
+
+def test_self_training_grows_its_labels_as_cbst() -> None:
+    made = adaptation("self-training", SelfTraining)
+    assert (made.portion, made.ema, made.confidence, made.labellings) == ((0.2, 0.5), 0.99, 0.8, 5)
+    assert made.optimiser == Optimiser("adamw", 1e-4, weight_decay=1e-2)
+    assert made.schedule.name == "constant"
+    assert (made.steps, made.batch, made.norms_of, made.select_by) == (300, 8, "kept", "last")
+
+
+def test_every_recipe_of_adaptation_names_what_there_is() -> None:
+    for made in ADAPTATIONS.values():
+        assert made.about and made.way
+        if isinstance(made, Transfer):
+            assert {part for leg in made.legs for part in leg.freeze} <= set(PARTS)
+            augmentations = [leg.augmentation for leg in made.legs if leg.augmentation]
+        else:
+            augmentations = [made.augmentation]
+        for each in augmentations:
+            augmentation(each)
+
+
+@pytest.mark.parametrize("kind", [Adversarial, SelfTraining, Transfer])
+def test_an_unknown_adaptation_is_refused_with_those_of_its_way(kind: type[Adversarial]) -> None:
+    others = [name for name in ADAPTATIONS if name not in adaptation_names(kind)]
+    for wrong in ("adanett", "dfpenet", others[0]):
+        with pytest.raises(DataError) as refused:
+            adaptation(wrong, kind)
+        listed = str(refused.value).partition("choose one of ")[2].split(", ")
+        assert tuple(listed) == adaptation_names(kind)
+
+
+def test_kinds_are_kept_apart() -> None:
+    with pytest.raises(DataError, match=r"trains no network: choose one of msf-litenet"):
+        recipe("adanet")
+    assert any_recipe("ldtl") is ADAPTATIONS["ldtl"]
+    assert any_recipe("dfpenet") is recipe("dfpenet")
+    with pytest.raises(DataError, match=r"msf-litenet.*adanet-scene"):
+        any_recipe("adanett")
+
+
+def test_an_adaptation_validates_evenly_and_warms_up_for_half_of_it_at_most() -> None:
+    made = adaptation("adanet", Adversarial)
+    assert made.plan() == Plan(1_000, 0, 100)
+    short = replace(made, steps=4, schedule=Schedule("polynomial", warm_up=150))
+    assert short.plan() == Plan(4, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("adanet", {"steps": 0}, "steps 0"),
+        ("adanet", {"batch": 0}, "batch 0"),
+        ("adanet", {"label_noise": 0.5}, "label_noise"),
+        ("adanet", {"adversarial": (0.1, -0.1)}, "negative"),
+        ("adanet", {"select_by": "target-f1"}, "target-f1"),
+        ("adanet", {"norms_of": "mine"}, "norms_of 'mine'"),
+        ("adanet", {"precision": "float16"}, "float16"),
+        ("adanet", {"discriminator": Optimiser("lion")}, "discriminator 'lion'"),
+        ("adanet", {"schedule": Schedule(warm_up_epochs=1)}, "no epochs"),
+        ("self-training", {"portion": (0.5, 0.2)}, "portion"),
+        ("self-training", {"labellings": 0}, "0 labellings"),
+        ("ldtl", {"legs": ()}, "at least one"),
+        ("ldtl", {"legs": (Leg("a", "source"), Leg("a", "target"))}, "name of its own"),
+        ("ldtl", {"legs": (Leg("a", "nowhere"),)}, "nowhere"),  # type: ignore[arg-type]
+        ("ldtl", {"legs": (Leg("a", "source", share=0.0),)}, "above 0"),
+        ("ldtl", {"validations": 0}, "0 validations"),
+    ],
+)
+def test_impossible_adaptations_are_refused(name: str, changes: dict[str, object], message: str) -> None:
+    made: Adaptation = ADAPTATIONS[name]
+    with pytest.raises(DataError, match=message):
+        replace(made, **changes)  # type: ignore[arg-type]

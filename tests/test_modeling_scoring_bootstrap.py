@@ -108,10 +108,11 @@ def test_landslides_are_drawn_by_block_too() -> None:
     assert {name: interval.value for name, interval in found.items()} == pytest.approx(
         {name: whole[name] for name in ("precision", "recall", "f1")}
     )
-    small, large = size_intervals(parts, resamples=100)
-    assert small.value == 0.25
-    assert small.low < 0.25 < small.high
-    assert large.value == large.low == large.high == 1
+    sizes = size_intervals(parts, resamples=100)
+    for name, small in {"recall": 2 / 8, "precision": 3 / 6, "f1": 2 * 0.25 * 0.5 / (0.25 + 0.5)}.items():
+        assert [interval.value for interval in sizes[name]] == pytest.approx([small, 1])
+        assert sizes[name][0].low < small < sizes[name][0].high
+        assert sizes[name][1].low == sizes[name][1].high == 1
 
 
 def test_an_interval_comes_back_from_json_and_no_block_is_refused() -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from modeling.data.batches import IGNORE, Block
+from modeling.scoring.counting import MatchedCounts
 from modeling.scoring.evaluate import Evaluation, evaluate_margin
 from modeling.scoring.evaluation_summary import by_size, summary
 from modeling.scoring.evaluation_text import evaluation_text
@@ -59,6 +61,28 @@ def test_matched_landslides_have_scores_with_intervals_in_all_and_by_size() -> N
     assert sizes[0.0]["recall"] is None, "there are no true ones of that size"
     assert sizes[30_000.0]["precision"] is None
     assert all(one["high_m2"] == other["low_m2"] for one, other in pairwise(landslides["by_size"]))
+    # Half of the eight small ones are found, and the four that are mapped of that size are right.
+    assert sizes[1_000.0]["precision"]["value"] == 1.0
+    assert sizes[1_000.0]["f1"]["value"] == pytest.approx(2 * 1.0 * 0.5 / (1.0 + 0.5))
+    assert (sizes[1_000.0]["f1"]["low"], sizes[1_000.0]["f1"]["blocks"]) == (sizes[1_000.0]["f1"]["high"], 8)  # strata
+    assert sizes[10_000.0]["f1"]["value"] == 1.0
+    assert sizes[0.0]["f1"] is sizes[30_000.0]["f1"] is None
+
+
+def test_f1_of_a_size_is_that_of_its_precision_and_recall() -> None:
+    """Of small ones 3 of 4 true ones are found and 1 of 2 mapped ones is right, of large ones none of either."""
+    piece = MatchedCounts((1_000.0, 5_000.0), (4, 2, 0), (3, 0, 0), (2, 5, 3), (1, 0, 2))
+    small, large, largest = by_size([piece] * 3, ["a"] * 3)
+    assert small.f1 is not None
+    assert small.f1.low == small.f1.high == small.f1.value == pytest.approx(2 * 0.5 * 0.75 / (0.5 + 0.75))
+    assert large.f1 is not None
+    assert large.f1.value == 0.0, "both are 0"
+    assert (largest.recall, largest.f1, largest.to_json()["f1"]) == (None, None, None)
+    assert small.to_json()["f1"] == small.f1.to_json()
+    one, other = (MatchedCounts((1_000.0,), (4, 0), (found, 0), (4, 0), (found, 0)) for found in (4, 0))
+    f1 = by_size([one, other] * 10, ["a"] * 20)[0].f1
+    assert f1 is not None
+    assert f1.low < f1.value == 0.5 < f1.high
 
 
 def test_pixels_domains_and_reliability_are_there() -> None:
@@ -97,3 +121,6 @@ def test_the_report_shows_matched_landslides_by_size_with_intervals() -> None:
     assert "Matched one for one" in text
     assert "| 1,000 to 3,000 m² | 8 | 50.0 [" in text
     assert "none there" in text
+    rows = [line for line in text.splitlines() if line.startswith("| 1,000 to 3,000 m² |")]
+    assert [row.count("66.7 [66.7, 66.7] |") for row in rows] == [1, 1]
+    assert "| size | landslides | recall | mapped | precision | F1 |" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,12 +17,14 @@ import numpy as np
 import pytest
 import torch
 from fakes.training import BANDS, NORMALISATION, ToyBlocks, ToySampler, patch, recipe, register_tiny
+from safetensors import safe_open
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from modeling import networks, recipes
 from modeling.bands import BandSet
 from modeling.data.batches import IGNORE, Batch, Block
+from modeling.data.normalise import Normalisation
 from modeling.errors import DataError, WeightsError
 from modeling.model import LandslideModel, load_model, save_model
 from modeling.recipes import Optimiser, Recipe
@@ -261,7 +264,13 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path: Pa
         fit(recipe(steps=2), ToySampler(), ToyBlocks(), NORMALISATION, other, tmp_path, device="cpu")
     with pytest.raises(WeightsError, match=r"other settings \(data sha256 was None, is ab\)"):
         run(recipe(steps=2), tmp_path, data={"sha256": "ab"})
+    with pytest.raises(WeightsError, match=r"other settings \(normalisation\)"):
+        other_scale = replace(NORMALISATION, scale=(0.2, 0.1, 0.1))
+        fit(recipe(steps=2), ToySampler(), ToyBlocks(), other_scale, BANDS, tmp_path, device="cpu")
     checkpoint = tmp_path / CHECKPOINT
+    with safe_open(str(checkpoint), framework="pt") as file:
+        settings = json.loads(file.metadata()["training"])["settings"]
+    assert Normalisation.from_json(settings["normalisation"]) == NORMALISATION
     whole = checkpoint.read_bytes()
     for damaged in (whole[:1000], whole[:-1000], b"", b"\x80\x04pickle"):
         checkpoint.write_bytes(damaged)

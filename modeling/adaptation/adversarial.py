@@ -2,10 +2,9 @@
 
 Two discriminators learn to tell class probabilities of the source from those of the target, one for the main output
 and one for an auxiliary head on an inner level; the network learns from the source's labels and to be taken for the
-source on the target. R: segmentation loss 1.0 main + 0.5 auxiliary, adversarial 0.01 main and 0.002 auxiliary, binary
-cross-entropy on logits with source 0 and target 1, noisy labels; SGD 2.5e-4 with heads times ten, Adam (0.9, 0.99) 1e-4
-for the discriminators. I, after AdaptSegNet (Tsai et al. 2018), on which the release builds: momentum 0.9, weight decay
-5e-4, polynomial decay 0.9 of both rates, half of each ground's loss for a discriminator; the labels' noise is uniform.
+source on the target; half of each ground's loss counts for a discriminator, after AdaptSegNet (Tsai et al. 2018), on which
+the release builds. Rates, weights and schedule are those of a recipe: `modeling.recipes.xu` holds them, and says which of
+them are the paper's.
 
 The release picks the checkpoint by the target's labels, which leaks. Here it is picked by the source's validation part,
 or a measure of the target that needs no labels.
@@ -14,7 +13,7 @@ or a measure of the target that needs no labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,82 +21,20 @@ from torch import nn
 from torch.nn import functional
 
 from modeling.adaptation.auxiliary import WithAuxiliary, level_of, pooled
-from modeling.adaptation.judge import Judge, NormsOf
-from modeling.adaptation.loop import (
-    Adapted,
-    Course,
-    Selection,
-    conclude,
-    named,
-    optimiser_state,
-    part,
-    restore_optimiser,
-    run,
-)
+from modeling.adaptation.judge import Judge
+from modeling.adaptation.loop import Adapted, conclude, named, optimiser_state, part, restore_optimiser, run
 from modeling.adaptation.result import copied
-from modeling.adaptation.setting_up import Precision, identity, judge_for, loss_name
-from modeling.adaptation.target import MOST_PATCHES
+from modeling.adaptation.setting_up import identity, judge_for, loss_name
 from modeling.data.batches import IGNORE, Blocks, Sampler
-from modeling.errors import DataError
 from modeling.forward import prepared
 from modeling.model import LandslideModel
 from modeling.networks.discriminator import Discriminator
-from modeling.recipes import Optimiser, Plan, Schedule, rate
+from modeling.recipes import Adversarial, rate
 from modeling.training.losses import loss, margin_of
 from modeling.training.optimise import optimiser_for, set_rate
 from modeling.training.progress import Tick
 
 SOURCE, TARGET = 0.0, 1.0
-_SGD = Optimiser("sgd", 2.5e-4, momentum=0.9, weight_decay=5e-4, heads_factor=10.0)
-_ADAM = Optimiser("adam", 1e-4, betas=(0.9, 0.99))
-_DECAY = Schedule("polynomial", power=0.9)
-
-
-@dataclass(frozen=True)
-class Adversarial:
-    """How to adapt adversarially; the defaults are the paper's but for the number of steps."""
-
-    steps: int = 1000
-    """Of both optimisers."""
-    optimiser: Optimiser = _SGD
-    """Of the network; heads are all outside its trunk, its last layer where it has none, and the auxiliary head."""
-    discriminator: Optimiser = _ADAM
-    """Of both discriminators."""
-    loss: str | None = None
-    """Of the source's labels, a name of `modeling.training.losses.LOSSES`; None: the model's own."""
-    auxiliary: float = 0.5
-    """Weight of the auxiliary head's loss."""
-    adversarial: tuple[float, float] = (0.01, 0.002)
-    """Weights of being taken for the target: main, auxiliary."""
-    label_noise: float = 0.2
-    """A discriminator learns labels this far off at most: [0, noise] and [1 - noise, 1]."""
-    batch: int = 8
-    """Target patches a step."""
-    norms_of: NormsOf = "target"
-    """Which statistics the grounds are normalised by: each its own, or see `modeling.adaptation.judge.Judge`."""
-    select_by: Selection = "source-f1"
-    """Which network is kept; none of these sees a label of the target."""
-    floor: float = 0.05
-    """How far the source's F1 may fall."""
-    validations: int = 10
-    """How often networks are judged."""
-    most_patches: int = MOST_PATCHES
-    """Of the target."""
-    precision: Precision = "float32"
-    """What activations are computed in."""
-
-    def __post_init__(self) -> None:
-        """Raise `DataError` for weights that mean nothing."""
-        if min(*self.adversarial, self.auxiliary) < 0 or not 0 <= self.label_noise < 0.5 or self.batch < 1:
-            raise DataError(
-                f"adversarial {self.adversarial} and auxiliary {self.auxiliary} must not be negative, label_noise "
-                f"{self.label_noise} lie in [0, 0.5) and batch {self.batch} be at least 1"
-            )
-
-    @property
-    def course(self) -> Course:
-        """How long, and what is kept."""
-        return Course(self.steps, self.validations, self.select_by, self.floor)
 
 
 def adapt_adversarial(
@@ -106,7 +43,7 @@ def adapt_adversarial(
     validation: Blocks,
     target: Blocks,
     folder: Path,
-    settings: Adversarial | None = None,
+    how: Adversarial,
     *,
     level: str | None = None,
     seed: int = 0,
@@ -116,25 +53,19 @@ def adapt_adversarial(
 ) -> Adapted:
     """Adapt `model` to `target`, whose truth is not read, beside labelled batches and validation blocks of its source.
 
-    `level` names the module that the auxiliary head reads; None takes that of `modeling.adaptation.auxiliary.LEVELS`. The
-    run can be stopped at any moment; the same call goes on from `folder`. The model that comes back has neither
-    auxiliary head nor discriminators and is calibrated again on the source. Raises `DataError`, `WeightsError` and
-    `ModelingError` as the parts do.
+    `how` is a recipe, or one that was changed. `level` names the module that the auxiliary head reads; None takes that of
+    `modeling.adaptation.auxiliary.LEVELS`. The run can be stopped at any moment; the same call goes on from `folder`. The
+    model that comes back has neither auxiliary head nor discriminators and is calibrated again on the source. Raises
+    `DataError`, `WeightsError` and `ModelingError` as the parts do.
     """
-    chosen = settings or Adversarial()
-    judge = judge_for(
-        model, source, validation, target, norms_of=chosen.norms_of, most_patches=chosen.most_patches,
-        precision=chosen.precision, seed=seed, device=device,
-    )  # fmt: skip
+    judge = judge_for(model, source, validation, target, how, seed=seed, device=device)
     named_level = level or level_of(model.network_name)
-    learner = _Learner(judge, chosen, named_level, seed)
+    learner = _Learner(judge, how, named_level, seed)
     finished = run(
-        learner, judge, chosen.course, folder, identity(judge, asdict(chosen) | {"level": named_level}),
+        learner, judge, how, folder, identity(judge, asdict(how) | {"level": named_level}),
         seed=seed, checkpoint_seconds=checkpoint_seconds, tell=tell,
     )  # fmt: skip
-    return conclude(
-        judge, chosen.course, finished, method="adversarial (ADANet)", settings=chosen, suffix="adversarial"
-    )
+    return conclude(judge, how, finished, method="adversarial (ADANet)", suffix="adversarial")
 
 
 class _Learner:
@@ -153,13 +84,13 @@ class _Learner:
         self.optimiser = optimiser_for(settings.optimiser, self.network)
         self.telling = optimiser_for(settings.discriminator, self.discriminators)
         self.loss = loss(loss_name(model, settings.loss))
-        self.plan = Plan(settings.steps, 0, settings.course.every)
+        self.plan = settings.plan()
 
     def step(self, number: int) -> dict[str, torch.Tensor]:
         """The network once, then the discriminators once, on the same batches."""
         settings, judge = self.settings, self.judge
         for optimiser, of in ((self.optimiser, settings.optimiser), (self.telling, settings.discriminator)):
-            set_rate(optimiser, of.learning_rate * rate(_DECAY, number, self.plan))
+            set_rate(optimiser, of.learning_rate * rate(settings.schedule, number, self.plan))
         x, y = judge.source_batch(number)
         target_x = judge.target_x(number, settings.batch)
 

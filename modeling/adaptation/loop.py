@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,13 +25,12 @@ from modeling.adaptation.judge import Judge
 from modeling.adaptation.result import KEPT_CALIBRATION, SOURCE_CALIBRATION, adapted, copied
 from modeling.errors import DataError, WeightsError
 from modeling.model import LandslideModel, load_state
+from modeling.recipes import Unlabelled
+from modeling.recipes.adapting import Selection
 from modeling.training.denormals import flushed_denormals
 from modeling.training.progress import Pace, Tick
 
 CHECKPOINT = "adaptation.safetensors"
-Selection = Literal["source-f1", "target-information", "last"]
-SELECTIONS: tuple[Selection, ...] = ("source-f1", "target-information", "last")
-
 _KEY = "adaptation"
 _AS_GOOD_F1 = 0.005
 
@@ -50,35 +49,10 @@ class Moment:
     """Mean over the steps since the moment before."""
 
 
-@dataclass(frozen=True)
-class Course:
-    """How long to adapt and which network to keep."""
-
-    steps: int
-    """Of the optimiser."""
-    validations: int
-    """How often networks are judged, evenly apart; the last step is one of them."""
-    select_by: Selection
-    """Highest `source-f1`, highest `target-information`, or the `last`."""
-    floor: float
-    """How far the source's F1 may fall below that of the model before."""
-
-    def __post_init__(self) -> None:
-        """Raise `DataError` for what cannot be run."""
-        if self.steps < 1 or self.validations < 1:
-            raise DataError(f"{self.steps} steps with {self.validations} validations: at least 1 of each is needed")
-        if self.select_by not in SELECTIONS:
-            raise DataError(f"select_by {self.select_by!r} is not one of {', '.join(SELECTIONS)}")
-
-    @property
-    def every(self) -> int:
-        """Steps between validations."""
-        return max(self.steps // self.validations, 1)
-
-    def score(self, moment: Moment) -> float:
-        """What is highest for the network to keep."""
-        scores = {"source-f1": moment.source_f1, "target-information": moment.information, "last": float(moment.step)}
-        return scores[self.select_by]
+def score(moment: Moment, select_by: Selection) -> float:
+    """What is highest for the network to keep."""
+    scores = {"source-f1": moment.source_f1, "target-information": moment.information, "last": float(moment.step)}
+    return scores[select_by]
 
 
 class Learner(Protocol):
@@ -131,7 +105,7 @@ class Finished:
 def run(
     learner: Learner,
     judge: Judge,
-    course: Course,
+    how: Unlabelled,
     folder: Path,
     identity: Mapping[str, Any],
     *,
@@ -146,7 +120,7 @@ def run(
     run.
     """
     path = folder / CHECKPOINT
-    settings = {**identity, **asdict(course), "seed": seed}
+    settings, plan = {**identity, "seed": seed}, how.plan()
     stand = _Stand()
     best: dict[str, torch.Tensor] = {}
     if path.is_file():
@@ -158,7 +132,7 @@ def run(
         judge.settle(before, "source")
         stand = _Stand(moments=(Moment(0, judge.validated(before).f1, information),))
     pace, begun_at = Pace(checkpoint_seconds, spent_before=stand.seconds), stand.step
-    for number in range(stand.step, course.steps):
+    for number in range(stand.step, plan.steps):
         torch.manual_seed(seed * 1_000_003 + number)  # dropout and noise: the same after an interruption
         found = {name: float(value.detach()) for name, value in learner.step(number).items()}
         if not all(math.isfinite(value) for value in found.values()):
@@ -166,21 +140,21 @@ def run(
         stand = replace(
             stand, step=number + 1, sums={name: stand.sums.get(name, 0.0) + value for name, value in found.items()}
         )
-        if stand.step % course.every == 0 or stand.step == course.steps:
+        if stand.step % plan.validate_every == 0 or stand.step == plan.steps:
             f1, information, state = judge.judged(learner.candidate())
             since = stand.step - stand.moments[-1].step
             moment = Moment(stand.step, f1, information, {name: total / since for name, total in stand.sums.items()})
-            score, kept = course.score(moment), f1 >= stand.moments[0].source_f1 - course.floor
+            reached, kept = score(moment, how.select_by), f1 >= stand.moments[0].source_f1 - how.floor
             stand = replace(stand, moments=(*stand.moments, moment), sums={})
-            if kept and (stand.best_score is None or score > stand.best_score):
-                best, stand = state, replace(stand, best_step=moment.step, best_score=score)
-        if pace.saves() or stand.step == course.steps:
+            if kept and (stand.best_score is None or reached > stand.best_score):
+                best, stand = state, replace(stand, best_step=moment.step, best_score=reached)
+        if pace.saves() or stand.step == plan.steps:
             stand = replace(stand, seconds=pace.seconds())
             _save(path, learner, stand, best, settings)
             pace.saved(0.0)
-        if tell is not None and (pace.tells() or stand.step == course.steps):
+        if tell is not None and (pace.tells() or stand.step == plan.steps):
             speed = (stand.step - begun_at) / max(pace.since_begun(), 1e-9)
-            tell(Tick(stand.step, course.steps, sum(found.values()), math.nan, speed))
+            tell(Tick(stand.step, plan.steps, sum(found.values()), math.nan, speed))
     return Finished(best or None, stand.moments, stand.best_step, stand.seconds)
 
 
@@ -201,7 +175,7 @@ class Adapted:
         return self.chosen_step == 0
 
 
-def conclude(judge: Judge, course: Course, finished: Finished, *, method: str, settings: Any, suffix: str) -> Adapted:
+def conclude(judge: Judge, how: Unlabelled, finished: Finished, *, method: str, suffix: str) -> Adapted:
     """The chosen network as a model, calibrated again on the source's validation part, with its card."""
     from modeling.training.train import calibrated
 
@@ -223,14 +197,14 @@ def conclude(judge: Judge, course: Course, finished: Finished, *, method: str, s
         fitted,
         network,
         method=method,
-        settings=asdict(settings),
+        settings=asdict(how),
         data=judge.pool.about(),
         seconds=finished.seconds,
         calibration=KEPT_CALIBRATION if finished.state is None else SOURCE_CALIBRATION,
         suffix=suffix,
         found={
             "chosen_step": finished.chosen_step,
-            "chosen_by": f"{course.select_by}, source F1 at most {course.floor:g} below the start's; no target label",
+            "chosen_by": f"{how.select_by}, source F1 at most {how.floor:g} below the start's; no target label",
             "moments": [asdict(moment) for moment in finished.moments],
         },
     )

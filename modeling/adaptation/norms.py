@@ -47,25 +47,26 @@ def adapt_norms(
     most_patches: int = MOST_PATCHES,
     batch: int = 8,
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> LandslideModel:
     """A copy of `model` whose batch norms have statistics of `target`, whose truth is not read.
 
     `weight` is the target's share, from 0 (the model as it was) to 1; None computes it from the number of patches n that
     were found and `source_patches` N as the paper does, n / (N + n): with N = 0 the target alone. `batch` patches are
-    normalised by each other while the statistics are gathered; memory is bounded by `most_patches` and one block. The
-    same call gives the same model. Raises `DataError` for a weight outside [0, 1], a negative N and unusable blocks,
-    `ModelingError` for a network without batch norms.
+    normalised by each other while the statistics are gathered, on `device`; memory is bounded by `most_patches` and one
+    block. The same call gives the same model, on the CPU. Raises `DataError` for a weight outside [0, 1], a negative N and
+    unusable blocks, `ModelingError` for a network without batch norms.
     """
     if source_patches < 0 or (weight is not None and not 0 <= weight <= 1):
         raise DataError(f"weight {weight} must lie in [0, 1] and source_patches {source_patches} be at least 0")
     begun = time.monotonic()
     pool = pool_of(target, model.bands, patch_px=patch_px, most_patches=most_patches, seed=seed)
     share = len(pool) / (source_patches + len(pool)) if weight is None else weight
-    network = copied(model)
+    network = copied(model).to(device)
     mix_statistics(network, target_statistics(network, pool, model.normalisation, model.input_scale, batch), share)
     return adapted(
         model,
-        network,
+        network.cpu(),
         method="batch-norm statistics",
         settings={"weight": share, "source_patches": source_patches, "batch": batch, "seed": seed},
         data=pool.about(),

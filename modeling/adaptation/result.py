@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from safetensors.torch import save
 from torch import nn
 
-from modeling.model import LandslideModel, load_state, stored_state
+from modeling.model import LandslideModel, load_state, stored_state, weights_digest
 
 KEPT_CALIBRATION = (
     "temperature and threshold are those of the model before, fitted to its source: nobody has measured how well"
@@ -48,9 +46,7 @@ def adapted(
     The card gains an entry in `adaptation`; scores and sha256 of the model before move into it, since they are not this
     model's, and the proof for bfloat16 is dropped for the same reason. `changes` are other fields.
     """
-    state = stored_state(network, model.storage)
-    load_state(network, state)
-    digest = hashlib.sha256(save(state)).hexdigest()
+    load_state(network, stored_state(network, model.storage))
     entry = {
         "method": method,
         "settings": dict(settings),
@@ -60,6 +56,8 @@ def adapted(
         **(found or {}),
         "before": {"name": model.name, "sha256": model.weights_hash, "scores": model.card.get("scores", {})},
     }
+    fields: dict[str, Any] = {"name": f"{model.name}-{suffix}", "bfloat16": None}
+    made = replace(model, network=network.eval(), **(fields | changes))
+    digest = weights_digest(made)
     card = {**model.card, "adaptation": [*model.card.get("adaptation", []), entry], "scores": {}, "sha256": digest}
-    fields: dict[str, Any] = {"name": f"{model.name}-{suffix}", "bfloat16": None, "weights_hash": digest, "card": card}
-    return replace(model, network=network.eval(), **(fields | changes))
+    return replace(made, weights_hash=digest, card=card)

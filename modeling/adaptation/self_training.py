@@ -11,104 +11,36 @@
 Confidence is calibrated on the source; under a shift it is too high where it matters most, and what the teacher is
 wrong about and sure of, the student learns. Measured on simulated ground (CGNet trained shortly on one domain, another,
 two seeds, 40 steps) it took F1 from 0.39 to 0.23 and from 0.22 to 0.15: a teacher with a precision of 0.33 and 0.13 calls
-too much landslide, and the student more. So it is no default of anything, and `SelfTraining.floor` refuses the worst of it.
+too much landslide, and the student more. So `SelfTraining.floor` refuses the worst of it, and nothing that comes of it is
+published by itself.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from modeling.adaptation.judge import Judge, NormsOf
-from modeling.adaptation.loop import (
-    Adapted,
-    Course,
-    Selection,
-    conclude,
-    named,
-    optimiser_state,
-    part,
-    restore_optimiser,
-    run,
-)
+from modeling.adaptation.judge import Judge
+from modeling.adaptation.loop import Adapted, conclude, named, optimiser_state, part, restore_optimiser, run
 from modeling.adaptation.result import copied
-from modeling.adaptation.setting_up import Precision, identity, judge_for, loss_name
-from modeling.adaptation.target import MOST_PATCHES, augmented
+from modeling.adaptation.setting_up import identity, judge_for, loss_name
+from modeling.adaptation.target import augmented
 from modeling.data.augment import augmentation
 from modeling.data.batches import IGNORE, Blocks, ByteArray, FloatArray, Sampler
-from modeling.errors import DataError
 from modeling.model import LandslideModel
-from modeling.recipes import Optimiser
+from modeling.recipes import SelfTraining, rate
 from modeling.training.feed import checked
 from modeling.training.losses import loss, margin_of
-from modeling.training.optimise import optimiser_for
+from modeling.training.optimise import optimiser_for, set_rate
 from modeling.training.progress import Tick
 
 _BINS = 4096
-_ADAMW = Optimiser("adamw", 1e-4, weight_decay=1e-2)
-
-
-@dataclass(frozen=True)
-class SelfTraining:
-    """How to self-train."""
-
-    steps: int = 300
-    """Of the optimiser."""
-    optimiser: Optimiser = _ADAMW
-    """Of the student; its rate is constant."""
-    loss: str | None = None
-    """A name of `modeling.training.losses.LOSSES`; None: the model's own."""
-    portion: tuple[float, float] = (0.2, 0.5)
-    """Share of a class's pixels that is labelled, by the first and by the last labelling (CBST)."""
-    confidence: float = 0.8
-    """Least calibrated probability of a label's class."""
-    labellings: int = 5
-    """How often the teacher labels the pool anew."""
-    ema: float = 0.99
-    """What the teacher keeps of itself at a step; less in the first ones."""
-    target_weight: float = 1.0
-    """Of the loss on pseudo-labels, beside that on the source."""
-    batch: int = 8
-    """Target patches a step."""
-    augmentation: str = "physical"
-    """What the student sees changed, a name of `modeling.data.augment.AUGMENTATIONS`."""
-    norms_of: NormsOf = "kept"
-    """Which statistics the grounds are normalised by; see `modeling.adaptation.judge.Judge`."""
-    select_by: Selection = "last"
-    """Which teacher is kept; none of these sees a label of the target."""
-    floor: float = 0.05
-    """How far the source's F1 may fall."""
-    validations: int = 5
-    """How often teachers are judged."""
-    most_patches: int = MOST_PATCHES
-    """Of the target."""
-    precision: Precision = "float32"
-    """What activations are computed in."""
-
-    def __post_init__(self) -> None:
-        """Raise `DataError` for shares and counts that mean nothing."""
-        low, high = self.portion
-        if not (0 < low <= high <= 1 and 0.5 <= self.confidence < 1 and 0 <= self.ema < 1):
-            raise DataError(
-                f"portion {self.portion} must rise within (0, 1], confidence {self.confidence} lie in [0.5, 1) and ema "
-                f"{self.ema} in [0, 1)"
-            )
-        if self.labellings < 1 or self.batch < 1 or self.target_weight < 0:
-            raise DataError(
-                f"{self.labellings} labellings, {self.batch} patches a step and target_weight {self.target_weight}: at "
-                "least 1, 1 and 0 are needed"
-            )
-
-    @property
-    def course(self) -> Course:
-        """How long, and what is kept."""
-        return Course(self.steps, self.validations, self.select_by, self.floor)
 
 
 def self_train(
@@ -117,7 +49,7 @@ def self_train(
     validation: Blocks,
     target: Blocks,
     folder: Path,
-    settings: SelfTraining | None = None,
+    how: SelfTraining,
     *,
     seed: int = 0,
     device: str = "auto",
@@ -126,21 +58,17 @@ def self_train(
 ) -> Adapted:
     """Adapt `model` to `target`, whose truth is not read, beside labelled batches and validation blocks of its source.
 
-    The run can be stopped at any moment; the same call goes on from `folder`. The model that comes back is the teacher
-    as `settings.select_by` chose it, calibrated again on the source. Raises `DataError`, `WeightsError` and
-    `ModelingError` as the parts do.
+    `how` is a recipe, or one that was changed. The run can be stopped at any moment; the same call goes on from `folder`.
+    The model that comes back is the teacher as `how.select_by` chose it, calibrated again on the source. Raises
+    `DataError`, `WeightsError` and `ModelingError` as the parts do.
     """
-    chosen = settings or SelfTraining()
-    judge = judge_for(
-        model, source, validation, target, norms_of=chosen.norms_of, most_patches=chosen.most_patches,
-        precision=chosen.precision, seed=seed, device=device,
-    )  # fmt: skip
-    learner = _Learner(judge, chosen, seed)
+    judge = judge_for(model, source, validation, target, how, seed=seed, device=device)
+    learner = _Learner(judge, how, seed)
     finished = run(
-        learner, judge, chosen.course, folder, identity(judge, asdict(chosen)),
+        learner, judge, how, folder, identity(judge, asdict(how)),
         seed=seed, checkpoint_seconds=checkpoint_seconds, tell=tell,
     )  # fmt: skip
-    return conclude(judge, chosen.course, finished, method="self-training", settings=chosen, suffix="self-trained")
+    return conclude(judge, how, finished, method="self-training", suffix="self-trained")
 
 
 def balanced_labels(
@@ -178,6 +106,7 @@ class _Learner:
             parameter.requires_grad_(True)
         self.teacher = copy.deepcopy(self.student)
         self.optimiser = optimiser_for(settings.optimiser, self.student)
+        self.plan = settings.plan()
         self.loss = loss(loss_name(judge.model, settings.loss))
         self.sizes = augmentation(settings.augmentation)
         pool = judge.pool
@@ -186,6 +115,7 @@ class _Learner:
     def step(self, number: int) -> dict[str, torch.Tensor]:
         """One batch of the source and one of the target."""
         settings, judge = self.settings, self.judge
+        set_rate(self.optimiser, settings.optimiser.learning_rate * rate(settings.schedule, number, self.plan))
         every = max(settings.steps // settings.labellings, 1)
         if number % every == 0:
             self._label(min(number // every / max(settings.labellings - 1, 1), 1.0), first=number == 0)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from modeling.adaptation.judge import NORMS_OF, Judge, NormsOf
+from modeling.adaptation.judge import Judge
 from modeling.adaptation.target import pool_of
 from modeling.data.batches import Blocks, Sampler
 from modeling.errors import DataError, ModelingError
 from modeling.model import LandslideModel
+from modeling.recipes import Unlabelled
 from modeling.training.feed import checked
 from modeling.training.losses import LOSSES
 from modeling.training.validation import require_usable
-
-Precision = Literal["float32", "bfloat16"]
 
 
 def judge_for(
@@ -26,10 +25,8 @@ def judge_for(
     source: Sampler,
     validation: Blocks,
     target: Blocks,
+    how: Unlabelled,
     *,
-    norms_of: NormsOf,
-    most_patches: int,
-    precision: Precision,
     seed: int,
     device: str,
 ) -> Judge:
@@ -37,13 +34,11 @@ def judge_for(
 
     Raises `DataError` for data that cannot be used, `ModelingError` for a device that is not there.
     """
-    if norms_of not in NORMS_OF:
-        raise DataError(f"norms_of {norms_of!r} is not one of {', '.join(NORMS_OF)}")
     require_usable(validation, model.channels)
     x, _ = checked(source.draw(0), 0, len(model.channels))
-    pool = pool_of(target, model.bands, patch_px=min(x.shape[2:]), most_patches=most_patches, seed=seed)
+    pool = pool_of(target, model.bands, patch_px=min(x.shape[2:]), most_patches=how.most_patches, seed=seed)
     place = _device(device)
-    return Judge(model, source, validation, pool, norms_of, place, _autocast(place, precision))
+    return Judge(model, source, validation, pool, how.norms_of, place, _autocast(place, how.precision))
 
 
 def identity(judge: Judge, settings: Any) -> dict[str, Any]:
@@ -69,9 +64,7 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[Any]]:
+def _autocast(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[Any]]:
     if precision == "float32":
         return nullcontext
-    if precision != "bfloat16":
-        raise DataError(f"precision {precision!r} is neither float32 nor bfloat16")
     return lambda: torch.autocast(device.type, torch.bfloat16)

@@ -1,10 +1,9 @@
 """Transfer in stages: pre-train on a source, perhaps go on in between, fine-tune lightly on a few patches of the target.
 
-Dong et al. 2024 (LDTL) pre-train on source regions and fine-tune lightly on the target with stronger augmentation. They
-do not say in which order intermediate regions come, what is frozen, nor how long and how fast each stage learns: the
-shares and factors below are ours. Xu et al. (DFPENet) name three strategies for new images X2 after a training set X1:
-fine-tune on X2, fine-tune with some layers frozen, train on X1 and then on X1 and X2 together; 1,000 steps of fine-tuning
-after 30,000 are stated, which layers are frozen is not.
+Dong et al. 2024 (LDTL) pre-train on source regions and fine-tune lightly on the target with stronger augmentation. Xu et
+al. (DFPENet) name three strategies for new images X2 after a training set X1: fine-tune on X2, fine-tune with some layers
+frozen, train on X1 and then on X1 and X2 together. How long and how fast each stage learns, and what is frozen, stands in
+their recipes (`modeling.recipes.dong`, `modeling.recipes.xu`), which say what of it is the papers'.
 
 Nothing here reads labels of a target besides those of the grounds that it is given: a stage's checkpoint, temperature
 and threshold come from the validation part of that stage's own ground.
@@ -12,7 +11,6 @@ and threshold come from the validation part of that stage's own ground.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +20,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import save
 
 from modeling.adaptation.freezing import modules_of
 from modeling.bands import BandSet
@@ -30,23 +27,15 @@ from modeling.data.batches import Batch, Blocks, Sampler
 from modeling.data.normalise import Normalisation
 from modeling.errors import DataError
 from modeling.json_file import read_json, write_json
-from modeling.model import LandslideModel, load_model, save_model, stored_state
-from modeling.recipes import Recipe
+from modeling.model import LandslideModel, load_model, save_model, weights_digest
+from modeling.recipes import Recipe, Transfer
 from modeling.training.progress import Tick
 from modeling.training.train import fit
 
-STRATEGIES = ("fine-tune", "freeze", "joint")
-"""Of Xu et al. (DFPENet): fine-tune on X2; the same with frozen layers; X1 and then X1 and X2 together."""
 SET_SIZES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Shares of the training set in DFPENet's study of its size."""
-FINE_TUNING_SHARE = 1_000 / 30_000
-"""Of the length of the training before it (Xu et al., DFPENet)."""
 
 _PLAN = "transfer.json"
-_BETWEEN = (0.5, 0.3)  # an intermediate stage: share of the steps, factor on the learning rate (ours)
-_LIGHT = (0.2, 0.1)  # the last stage: the same (ours)
-STRONGER = "strong"
-"""The augmentation of the last stage, of `modeling.data.augment.AUGMENTATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +54,15 @@ class Stage:
     """Parts of the network that stay as they are: names of `modeling.adaptation.freezing.PARTS`."""
     augmentation: str = ""
     """A name of `modeling.data.augment.AUGMENTATIONS`; empty: the recipe's."""
-    validations: int = 4
+    warm_up: float = 0.0
+    """Share of the steps in which the learning rate rises, where the recipe has a warm-up."""
+    validations: int = 1
     """How often the stage is validated; the best of these states goes on."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the recipe that differ in this stage."""
 
     def recipe(self, base: Recipe) -> Recipe:
-        """`base` with the stage's length, learning rate and changes; warm-up is a twentieth of a stage from scratch.
+        """`base` with the stage's length, learning rate and changes.
 
         Raises `DataError` for what cannot be trained.
         """
@@ -81,7 +72,7 @@ class Stage:
                 "learning rate must all be above 0"
             )
         optimiser = replace(base.optimiser, learning_rate=base.optimiser.learning_rate * self.rate_factor)
-        warm_up = self.steps // 20 if base.schedule.warm_up or base.schedule.warm_up_epochs else 0
+        warm_up = int(self.warm_up * self.steps) if base.schedule.warm_up or base.schedule.warm_up_epochs else 0
         lengths = {
             "steps": self.steps,
             "epochs": None,
@@ -110,7 +101,7 @@ class Ground(Protocol):
         ...
 
     def about(self) -> Mapping[str, Any]:
-        """What it is, as plain values: the same words mean the same data."""
+        """What it is, as plain values, the SHA-256 of a stored data set among them: the same words mean the same data."""
         ...
 
 
@@ -130,43 +121,35 @@ class Joint:
         return np.concatenate([x for x, _ in taken]), np.concatenate([y for _, y in taken])
 
 
-def progressive(
-    source: str, between: Sequence[str], target: str, *, steps: int, freeze: Sequence[str] = ()
+def stages_of(
+    transfer: Transfer, steps: int, *, source: str, target: str, between: Sequence[str] = (), both: str = ""
 ) -> tuple[Stage, ...]:
-    """LDTL: `steps` on the source, then each intermediate ground, then lightly on the target, augmented more strongly.
+    """The stages of a recipe on these grounds, the first of them `steps` long.
 
-    The order is the caller's, and should go from the least to the most alike to the target. An intermediate stage takes
-    half of the steps at 0.3 times the learning rate, the last one a fifth at 0.1 times (ours, as is `freeze`, what the last
-    stage leaves as it is).
+    The order of `between` is the caller's, and should go from the least to the most alike to the target; `both` is source
+    and target together. Raises `DataError` when the recipe trains on both and they are not named, and without a step.
     """
-    made = [Stage("source", source, steps)]
-    for number, ground in enumerate(between, start=1):
-        made.append(Stage(f"between-{number}", ground, _share(steps, _BETWEEN[0]), _BETWEEN[1]))
-    light = Stage("target", target, _share(steps, _LIGHT[0]), _LIGHT[1], tuple(freeze), STRONGER)
-    return (*made, light)
-
-
-def strategy(
-    name: str,
-    x1: str,
-    x2: str,
-    both: str,
-    *,
-    steps: int,
-    share: float = FINE_TUNING_SHARE,
-    rate_factor: float = 0.1,
-    freeze: Sequence[str] = ("trunk",),
-) -> tuple[Stage, Stage]:
-    """One of DFPENet's three: `steps` on ground `x1`, then `share` of them on `x2`, or on `both` together.
-
-    The learning rate of the second stage and the layers that are frozen are not stated, and ours. Raises `DataError`
-    for an unknown strategy.
-    """
-    if name not in STRATEGIES:
-        raise DataError(f"unknown strategy {name!r}: choose one of {', '.join(STRATEGIES)}")
-    frozen = tuple(freeze) if name == "freeze" else ()
-    second = Stage(name, both if name == "joint" else x2, _share(steps, share), rate_factor, frozen)
-    return Stage("X1", x1, steps), second
+    if steps < 1:
+        raise DataError(f"a transfer that begins with {steps} steps: at least 1 is needed")
+    grounds = {"source": (source,), "between": tuple(between), "target": (target,), "both": (both,) if both else ()}
+    made = []
+    for leg in transfer.legs:
+        if leg.ground == "both" and not both:
+            raise DataError(f"recipe {transfer.name} trains on source and target together: name that ground")
+        for number, ground in enumerate(grounds[leg.ground], start=1):
+            made.append(
+                Stage(
+                    name=f"{leg.name}-{number}" if leg.ground == "between" else leg.name,
+                    ground=ground,
+                    steps=_share(steps, leg.share),
+                    rate_factor=leg.rate_factor,
+                    freeze=leg.freeze,
+                    augmentation=leg.augmentation,
+                    warm_up=transfer.warm_up,
+                    validations=transfer.validations,
+                )
+            )
+    return tuple(made)
 
 
 def nested_subsets(
@@ -223,7 +206,7 @@ def run_stages(
                 "normalisation": normalisation.to_json(),
                 "bands": bands.to_json(),
                 "seed": seed,
-                "start": None if start is None else weights_digest(start),
+                "start": None if start is None else start.weights_hash or weights_digest(start),
             }
         )
     )
@@ -246,11 +229,6 @@ def run_stages(
     return replace(model, name=name or f"{recipe.name}_{bands.name}-transferred", card=card)
 
 
-def weights_digest(model: LandslideModel) -> str:
-    """sha256 of a model's weights as they would be stored; the same for a loaded model and one in memory."""
-    return model.weights_hash or hashlib.sha256(save(stored_state(model.network, model.storage))).hexdigest()
-
-
 def _stage(
     stage: Stage, ground: Ground, recipe: Recipe, normalisation: Normalisation, bands: BandSet, folder: Path, seed: int,
     start: LandslideModel | None, device: str, tell: Callable[[Stage, Tick], None] | None,
@@ -271,6 +249,7 @@ def _stage(
             frozen=modules_of(recipe.network, *stage.freeze),
             device=device,
             name=stage.name,
+            data=ground.about(),
             tell=None if tell is None else lambda tick: tell(stage, tick),
         )
         carried = {} if start is None else {"adaptation": start.card.get("adaptation", [])}

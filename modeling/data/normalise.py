@@ -1,4 +1,4 @@
-"""Channel normalisation: fitted on training data only, stored beside the weights, applied inside the model."""
+"""Channel normalisation: fitted on training data only, stored in the weights' file, applied inside the model."""
 
 from __future__ import annotations
 
@@ -47,29 +47,23 @@ class Normalisation:
         return torch.where(torch.isnan(y), fill, y)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a model's JSON file."""
-        return {
-            "method": self.method,
-            "offset": list(self.offset),
-            "scale": list(self.scale),
-            "fill": list(self.fill),
-            "clip": list(self.clip),
-        }
+        """Plain values for the header of the weights; of equal normalisations the same."""
+        numbers = {"offset": self.offset, "scale": self.scale, "fill": self.fill, "clip": self.clip}
+        return {"method": self.method, **{name: [float(each) for each in values] for name, values in numbers.items()}}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Normalisation:
-        """The inverse of `to_json`; raises `WeightsError` when fields are missing, uneven or not positive scales."""
+        """The inverse of `to_json`; raises `WeightsError` when a field is missing or of another kind, or they do not fit."""
         try:
-            low, high = (float(value) for value in stored["clip"])
-            made = cls(
-                method=str(stored["method"]),
-                offset=tuple(float(value) for value in stored["offset"]),
-                scale=tuple(float(value) for value in stored["scale"]),
-                fill=tuple(float(value) for value in stored["fill"]),
-                clip=(low, high),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            low, high = _stored_numbers(stored["clip"])
+            offset, scale, fill = (_stored_numbers(stored[name]) for name in ("offset", "scale", "fill"))
+            if stored["method"] not in METHODS:
+                raise ValueError(f"its method is not one of {', '.join(METHODS)}")
+            made = cls(str(stored["method"]), offset, scale, fill, (low, high))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise WeightsError(f"the stored normalisation cannot be read: {error!r}") from error
+        if not low < high:
+            raise WeightsError(f"the stored normalisation cuts values to between {low} and {high}")
         if not len(made.offset) == len(made.scale) == len(made.fill) or not all(scale > 0 for scale in made.scale):
             raise WeightsError("the stored normalisation has uneven lengths or a scale that is not positive")
         return made
@@ -171,6 +165,16 @@ def _out_of_order(numbers: npt.NDArray[np.uint64]) -> FloatArray:
     """The inverse of `_in_order`."""
     bits = numbers.astype(np.uint32)
     return np.where(bits >> 31, bits & np.uint32(0x7FFF_FFFF), ~bits).astype(np.uint32).view(np.float32)
+
+
+def _stored_numbers(stored: object) -> tuple[float, ...]:
+    """Numbers that JSON held; raises what `from_json` catches where it held anything else."""
+    if not isinstance(stored, list) or not all(type(each) in {int, float} for each in stored):
+        raise TypeError("a list of numbers is expected")
+    numbers = tuple(float(each) for each in stored)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number is not finite")
+    return numbers
 
 
 def _floats(values: npt.NDArray[np.float64]) -> tuple[float, ...]:

@@ -45,8 +45,8 @@ def own_maps(
 ) -> dict[str, OwnMap]:
     """What each model's maps of `blocks`, whose channels are called `channels`, say of it; labels are never read.
 
-    Blocks are padded with unknown ground to a multiple of `pad_to` pixels. Raises `DataError` when a model needs a
-    channel that is not there, when two models have one name, or when no pixel is known.
+    Each model maps where its network lies. Blocks are padded with unknown ground to a multiple of `pad_to` pixels. Raises
+    `DataError` when a model needs a channel that is not there, when two models have one name, or when no pixel is known.
     """
     if len({model.name for model in models}) != len(models):
         raise DataError(f"models with one name cannot be told apart: {', '.join(model.name for model in models)}")
@@ -76,7 +76,8 @@ def own_maps(
 def _map(model: LandslideModel, channels: FloatArray, pad_to: int) -> FloatArray:
     rows, columns = channels.shape[1:]
     pad = [(0, 0), (0, -rows % pad_to), (0, -columns % pad_to)]
-    padded = torch.from_numpy(np.pad(channels, pad, constant_values=np.nan))[None]
+    place = next(model.network.parameters(), torch.empty(0)).device  # of no weights: where the input is
+    padded = torch.from_numpy(np.pad(channels, pad, constant_values=np.nan))[None].to(place)
     return np.asarray(model.probability(padded)[0, :rows, :columns].cpu().numpy(), np.float32)
 
 

@@ -6,9 +6,9 @@ Nothing in the file runs; sizes are capped before anything is read, and what doe
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 
 from modeling.domains.fingerprint import Fingerprint, Reference
 from modeling.errors import DataError, WeightsError
+from modeling.weights_header import read_metadata
 
 SUFFIX = ".sample.safetensors"
 CARD_KEY = "sample"
@@ -56,7 +57,7 @@ def load_fingerprint(path: Path, sha256: str | None = None) -> Fingerprint:
         raise WeightsError(f"{path} was changed or damaged: its sha256 is {digest}, the model's card states {sha256}")
     try:
         return _unpacked(blob)
-    except (SafetensorError, DataError, struct.error, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, DataError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is not a sample of training ground: {error}") from error
 
 
@@ -94,7 +95,7 @@ def _packed(fingerprint: Fingerprint) -> bytes:
 
 def _unpacked(blob: bytes) -> Fingerprint:
     arrays = load(blob)
-    about = json.loads(_metadata(blob)["fingerprint"])
+    about = json.loads(read_metadata(io.BytesIO(blob))["fingerprint"])
     if about["format"] != _FORMAT:
         raise ValueError(f"its format is {about['format']!r}, this program reads {_FORMAT}")
     domains = [str(name) for name in about["domains"]]
@@ -120,14 +121,6 @@ def _unpacked(blob: bytes) -> Fingerprint:
         simulated=about["simulated"],
         reference=reference,
     )
-
-
-def _metadata(blob: bytes) -> Mapping[str, str]:
-    (length,) = struct.unpack_from("<Q", blob)
-    found = json.loads(blob[8 : 8 + length])["__metadata__"]
-    if not isinstance(found, dict):
-        raise TypeError("no metadata")
-    return found
 
 
 def _array(arrays: Mapping[str, npt.NDArray[Any]], name: str, kind: type, axes: int) -> npt.NDArray[Any]:

@@ -20,6 +20,7 @@ from modeling.domains.sample_file import CARD_KEY, SUFFIX, load_fingerprint, sam
 from modeling.errors import ModelingError, WeightsError
 from modeling.json_file import read_json
 from modeling.model import WEIGHTS_FOLDER, LandslideModel, load_model
+from modeling.weights_header import read_input
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,8 @@ def _opened(path: Path, name: str) -> ZooModel:
         raise WeightsError(f"{path} has no description {description.name} beside it")
     about = read_json(description)
     card = about.get("card")
-    if not isinstance(card, dict) or not isinstance(about.get("bands"), dict):
+    if not isinstance(card, dict):
         raise WeightsError(f"{description} is not a model description")
-    bands = BandSet.from_json(about["bands"])
     if about.get("network") not in networks.names():
         raise WeightsError(f"{description}: there is no network {about.get('network')!r} here")
     digest = _sha256(path)
@@ -148,6 +148,8 @@ def _opened(path: Path, name: str) -> ZooModel:
         raise WeightsError(
             f"{path.name} was changed or damaged: its sha256 is {digest}, {description.name} states {stated}"
         )
+    with path.open("rb") as file:
+        bands, _ = read_input(file, path)
     fingerprint, why = _fingerprint_of(path, card, bands)
     return ZooModel(
         name=name,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from modeling.adaptation.freezing import modules_of
-from modeling.adaptation.transfer import SET_SIZES, STRATEGIES, Stage, strategy
+from modeling.adaptation.transfer import SET_SIZES, Stage, stages_of
 from modeling.benchmark.compare import Estimate
 from modeling.benchmark.plan import Entry
 from modeling.errors import DataError
@@ -33,6 +33,8 @@ from modeling.experiments.scheme import (
 from modeling.experiments.scores import OBJECT_F1, Result, difference, score
 from modeling.experiments.setting import Setting
 from modeling.experiments.work import Train, training_effort
+from modeling.recipes import Transfer, adaptation
+from modeling.recipes.xu import STRATEGIES
 from modeling.scoring.papers import GEOLOGY_COUNTS, GEOLOGY_FINE_TUNED, GEOLOGY_PIXELS
 from modeling.scoring.papers import Table as Printed
 
@@ -40,8 +42,6 @@ CHANNELS = ("red_post", "green_post", "blue_post")
 """What the network sees: one date, as subtraction needs."""
 SECOND_SHARE = 1 / 5
 """Patches of X2 for each of X1 (ours): a new region has fewer labels, and a fifth is what the paper finds to suffice."""
-TUNING_SHARE = 1 / 5
-"""Steps of fine-tuning for each step before it. The paper's are a thirtieth of 30,000; of a short training that is nothing."""
 
 _METRICS = ("precision", "recall", "iou", "f1")
 _HEAD = ("Precision", "Recall", "IoU", "F1 [95 %]")
@@ -86,8 +86,8 @@ def _runs(setting: Setting, network: str, seed: int) -> list[Run]:
         work = Scheme(start, setting.domains, tests)
         return Run(key(network, f"{_SCHEME}-{name}", seed), work, (start,), Effort(network))
 
-    stages = {name: strategy(name, _FIRST, _SECOND, "both", steps=setting.steps, share=TUNING_SHARE)[1]
-              for name in STRATEGIES}  # fmt: skip
+    grounds = {"source": _FIRST, "target": _SECOND, "both": "both"}
+    stages = {name: stages_of(_transfer(name), setting.steps, **grounds)[-1] for name in STRATEGIES}
     return [
         trained(_FIRST, first),
         schemed(_FIRST),
@@ -96,6 +96,11 @@ def _runs(setting: Setting, network: str, seed: int) -> list[Run]:
         schemed("fine-tune"),
         *(trained(_size(share), _part_of(first, share)) for share in SET_SIZES if share < 1),
     ]
+
+
+def _transfer(strategy: str) -> Transfer:
+    """The recipe of a strategy for a training that is short."""
+    return adaptation(f"dfpenet-transfer-{strategy}-short", Transfer)
 
 
 def key(network: str, name: str, seed: int) -> str:
@@ -145,6 +150,7 @@ def reduce(setting: Setting, found: Finished) -> Findings:
     return Findings(tuple(tables), tuple(statements), tuple(charts), _NOTES)
 
 
+_FREEZE = _transfer("freeze").leg("target")
 _NOTES = (
     "Landslides are counted one for one, as the paper's figures imply (`modeling.scoring.counting`); when two are the same is "
     "not stated there: here one must cover half of the other and be itself half true.",
@@ -154,7 +160,8 @@ _NOTES = (
     "lose what lies on it.",
     "Learnt thresholds are learnt on the validation ground of the training domains, without the domain that is tested.",
     "Which layers the paper freezes, the length and rate of its fine-tuning in proportion, and how much of X2 it has are not "
-    "known or not transferable: the trunk, a fifth of the steps at a tenth of the rate, and a fifth of X1's patches are ours.",
+    f"known or not transferable: the {', '.join(_FREEZE.freeze)}, {_FREEZE.share:g} times the steps at {_FREEZE.rate_factor:g} "
+    f"times the rate, and {SECOND_SHARE:g} times X1's patches are ours.",
 )
 
 

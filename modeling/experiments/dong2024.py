@@ -18,7 +18,7 @@ import torch
 
 from modeling import networks
 from modeling.adaptation.freezing import modules_of
-from modeling.adaptation.transfer import Stage, progressive
+from modeling.adaptation.transfer import Stage, stages_of
 from modeling.bands import band_set
 from modeling.benchmark.plan import VALIDATIONS, Entry
 from modeling.errors import DataError
@@ -28,6 +28,7 @@ from modeling.experiments.mixes import Mix, Part, whole
 from modeling.experiments.scores import Arms, Result, chart_of_arms, difference, score
 from modeling.experiments.setting import Setting
 from modeling.experiments.work import Train, training_effort
+from modeling.recipes import Transfer, adaptation
 from modeling.scoring.complexity import Complexity, complexity
 from modeling.scoring.evaluation_text import NAMES
 from modeling.scoring.papers import COSTS, HIGHER_IS_BETTER, LARGE_MACS, claims, printed
@@ -35,6 +36,8 @@ from modeling.scoring.tables import percent
 
 PAPER = "LDTL"
 """Its key in `modeling.scoring.papers`."""
+RECIPE, ORDINARY, FROZEN = "ldtl", "ldtl-ordinary", "ldtl-frozen"
+"""Recipes of the transfer, and of the arms that change one thing in it."""
 FEW = 14
 """Labelled patches of the target that are trained on by default; 6 more of them choose the checkpoint: 20 in all."""
 PRINTED = ("pa", "cpa", "iou", "miou")
@@ -94,10 +97,14 @@ def keys_of(setting: Setting, network: str, target: str, seed: int) -> dict[str,
 def _runs(setting: Setting, network: str, target: str, seed: int) -> Iterator[Run]:
     source, between = grounds_of(setting, target)
     keys, few = keys_of(setting, network, target, seed), few_of(setting, target)
-    first, *middle, light = (
-        replace(stage, validations=VALIDATIONS)
-        for stage in progressive(source, between, target, steps=setting.steps, freeze=())
-    )
+
+    def staged(name: str) -> list[Stage]:
+        recipe = adaptation(name, Transfer)
+        stages = stages_of(recipe, setting.steps, source=source, between=between, target=target)
+        # As often as every run of an experiment.
+        return [replace(stage, validations=VALIDATIONS) for stage in stages]
+
+    first, *middle, light = staged(RECIPE)
 
     def run(key: str, stage: Stage, mix: Mix, start: str = "", tests: tuple[str, ...] = (target,)) -> Run:
         recipe = stage.recipe(setting.recipe(network))
@@ -120,8 +127,8 @@ def _runs(setting: Setting, network: str, target: str, seed: int) -> Iterator[Ru
         both = f"{network}--{target}-at-once--seed{seed}"
         yield run(both, at_once, whole([source, *between]))
         yield run(keys["together"], light, few, both)
-    yield run(keys["ordinary"], replace(light, augmentation=""), few, begin)
-    yield run(keys["frozen"], replace(light, freeze=("trunk",)), few, begin)
+    yield run(keys["ordinary"], staged(ORDINARY)[-1], few, begin)
+    yield run(keys["frozen"], staged(FROZEN)[-1], few, begin)
     yield run(keys["all"], first, whole([target]))
 
 
@@ -161,10 +168,12 @@ def _notes(setting: Setting) -> tuple[str, ...]:
         f"{' through ' + ', '.join(grounds[1]) if grounds[1] else ''}"
         for target in targets_of(setting)
     )
-    few = setting.patches or FEW
+    few, transfer = setting.patches or FEW, adaptation(RECIPE, Transfer)
+    between, light = transfer.leg("between"), transfer.leg("target")
     return (
         "The paper gives neither the order of the stages nor their lengths, learning rates or frozen layers: ours are an "
-        "intermediate stage of half the steps at 0.3 times the learning rate, and a last one of a fifth at 0.1 times.",
+        f"intermediate stage of {between.share:g} times the steps at {between.rate_factor:g} times the learning rate, and a "
+        f"last one of {light.share:g} times the steps at {light.rate_factor:g} times.",
         f"The way to each target: {ways}. The order is that of the domains as they were given, not chosen by any score.",
         f"Fine-tuning saw {few} labelled patches of the target and chose its checkpoint and threshold on "
         f"{round(few * 3 / 7)} more; the target's test ground was only scored.",

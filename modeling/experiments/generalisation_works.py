@@ -11,7 +11,7 @@ import torch
 
 from modeling.adaptation.ensemble import ensemble_of, weights_of_distances
 from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
-from modeling.adaptation.self_training import SelfTraining, self_train
+from modeling.adaptation.self_training import self_train
 from modeling.adaptation.transfer import Joint
 from modeling.adaptation.tta import TTA
 from modeling.data.batches import IGNORE, Block, FloatArray
@@ -25,7 +25,7 @@ from modeling.experiments.engine import Desk
 from modeling.experiments.mixes import Mix
 from modeling.experiments.work import channels_of
 from modeling.model import LandslideModel
-from modeling.recipes import Recipe
+from modeling.recipes import Recipe, SelfTraining, adaptation
 from modeling.scoring.evaluate import PIXEL_M2, Scorable, block_margins
 from modeling.scoring.metrics import confusion
 from modeling.scoring.reliability import MarginHistogram, reliability
@@ -98,8 +98,9 @@ class SelfTrained:
     def __call__(self, desk: Desk) -> dict[str, Any]:
         """Keep the adapted model."""
         model, bands = desk.model(self.start), channels_of(desk.source)
+        how = replace(adaptation("self-training", SelfTraining), steps=self.steps, batch=self.batch)
         sampler = self.source.sampler(
-            desk.source, bands, batch=self.batch, patch_px=self.patch_px, seed=self.seed, augmentation="physical"
+            desk.source, bands, batch=how.batch, patch_px=self.patch_px, seed=self.seed, augmentation=how.augmentation
         )
 
         def tell(tick: Tick) -> None:
@@ -107,8 +108,8 @@ class SelfTrained:
 
         done = self_train(
             model, sampler, self.judged_on.validation(desk.source, bands, patch_px=self.patch_px),
-            desk.source.blocks("test", bands, [self.target]), desk.scratch,
-            SelfTraining(steps=self.steps, batch=self.batch), seed=self.seed, device=desk.device, tell=tell,
+            desk.source.blocks("test", bands, [self.target]), desk.scratch, how,
+            seed=self.seed, device=desk.device, tell=tell,
         )  # fmt: skip
         desk.keep(done.model)
         return {"target": self.target, "chosen_step": done.chosen_step, "kept_start": done.kept_start}
@@ -178,15 +179,22 @@ class Judge:
         """`arms`: arm -> event -> counts; `zoo`: event -> model -> signals."""
         bands = channels_of(desk.source)
         samples = {domain: load_fingerprint(desk.needs[key] / SAMPLE) for domain, key in self.samples}
-        main = replace(desk.model(self.main), name=MULTI)
-        singles = [replace(desk.model(key), name=domain) for domain, key in self.singles]
+
+        def model_of(key: str) -> LandslideModel:
+            return desk.model(key).to(desk.device)
+
+        main = replace(model_of(self.main), name=MULTI)
+        singles = [replace(model_of(key), name=domain) for domain, key in self.singles]
         prints: dict[str, Fingerprint] = {domain: samples[domain] for domain, _ in self.singles}
         prints[MULTI] = mixed([samples[name] for name in self.sources], [1.0] * len(self.sources), rows=ROWS)
         zoo = [ZooModel.of(model, prints[model.name]) for model in (main, *singles)]
         fixed: dict[str, Scorable] = {model.name: model for model in (main, *singles)}
-        for arm, key in ((SELF, self.self_trained), (OWN, self.own), (FEW, self.few)):
+        itself = model_of(self.self_trained) if self.self_trained else None
+        if itself is not None:
+            fixed[SELF] = itself
+        for arm, key in ((OWN, self.own), (FEW, self.few)):
             if key:
-                fixed[arm] = desk.model(key)
+                fixed[arm] = model_of(key)
         blocks = desk.source.blocks("test", bands, [self.target])
         arms: dict[str, dict[str, Any]] = {}
         signals: dict[str, Any] = {}
@@ -196,11 +204,11 @@ class Judge:
             ranked = rank(zoo, region, own_maps=own_maps([main, *singles], event, bands.channels))
             signals[block.name] = {each.model.name: _plain(each) for each in ranked}
             apart = {each.model.name: each.signals["mean_mmd2"] for each in ranked}
-            made = {**fixed, **_adapted(main, singles, event, apart)}
-            if SELF in fixed:
-                made[f"{SELF} + test-time augmentation"] = _turned(desk.model(self.self_trained))
+            made = {**fixed, **_adapted(main, singles, event, apart, desk.device)}
+            if itself is not None:
+                made[f"{SELF} + test-time augmentation"] = _turned(itself)
             for arm, model in made.items():
-                arms.setdefault(arm, {})[block.name] = counted(model, block, max(apart[MULTI], 0.0))
+                arms.setdefault(arm, {})[block.name] = counted(model, block, max(apart[MULTI], 0.0), desk.device)
             desk.tell(done, len(blocks), block.name)
         return {"target": self.target, "arms": arms, "zoo": signals}
 
@@ -220,11 +228,11 @@ class One:
 
 
 def _adapted(
-    main: LandslideModel, singles: Sequence[LandslideModel], event: One, apart: Mapping[str, float]
+    main: LandslideModel, singles: Sequence[LandslideModel], event: One, apart: Mapping[str, float], device: str
 ) -> dict[str, Scorable]:
     """The label-free arms that take no training: for one event, from its unlabelled image."""
     try:
-        norms = adapt_norms(main, event, source_patches=SOURCE_PATCHES)
+        norms = adapt_norms(main, event, source_patches=SOURCE_PATCHES, device=device).to(device)
     except DataError:  # so little was seen of the event that no patch is known: n = 0, the source's statistics stay
         norms = main
     weights = weights_of_distances([apart[model.name] for model in singles])
@@ -244,9 +252,9 @@ def _turned(model: LandslideModel) -> TTA:
     return TTA(model, symmetries=4, threshold=model.threshold)
 
 
-def counted(model: Scorable, block: Block, novelty: float) -> dict[str, Any]:
+def counted(model: Scorable, block: Block, novelty: float, device: str) -> dict[str, Any]:
     """Counts of one map of one event: pixels, totals, and confident claims at each of `TEMPERATURES`."""
-    margin: FloatArray = next(values for _, values in block_margins(model.margin, One(block)))
+    margin: FloatArray = next(values for _, values in block_margins(model.margin, One(block), device=device))
     logit = (margin / model.temperature).astype("float32")
     probability = torch.sigmoid(torch.from_numpy(logit)).numpy()
     valid, truth = block.truth != IGNORE, block.truth == 1

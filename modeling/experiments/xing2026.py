@@ -1,8 +1,10 @@
 """Xing et al. 2026 (ResU-CBNet): optical bands alone against optical and terrain, and the terrain factors one by one.
 
 The paper states what terrain is worth in its own scenes (PA, CPA, F1, mIoU) and what the network with terrain reaches in
-two scenes never seen. It does not say which terrain factors it takes; here every factor that the data have is added to
-the optical bands alone and all of them together. Simulated regions hold slope and hillshade only.
+two scenes never seen, not which terrain factors it takes. Here each factor that the data have is added to the optical bands
+by itself, and then all of them together. Simulated regions come with slope and hillshade; elevation, aspect, two curvatures,
+relief and wetness are computed for this experiment and stored beside them (`modeling.experiments.terrain`). Other data are
+taken as they are.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from modeling.adaptation.adversarial import Adversarial, adapt_adversarial
+from modeling.adaptation.adversarial import adapt_adversarial
 from modeling.adaptation.norms import adapt_norms
 from modeling.bands import BandSet
 from modeling.benchmark.plan import VALIDATIONS, Entry
@@ -29,7 +29,7 @@ from modeling.experiments.mixes import Mix, Part, whole
 from modeling.experiments.scores import Arms, Result, chart_of_arms, difference, score
 from modeling.experiments.setting import Setting
 from modeling.experiments.work import Train, test_model, training_effort
-from modeling.recipes import Recipe
+from modeling.recipes import Adversarial, Recipe, adaptation
 from modeling.scoring.evaluation_text import NAMES
 from modeling.scoring.papers import PAPERS, printed
 from modeling.training.progress import Tick
@@ -48,6 +48,7 @@ ARMS: Mapping[str, str] = {
     "labels": "trained on the target's labels, as an upper end",
 }
 """Name -> what is done."""
+_RECIPES = {"continued": "adanet-control", "adversarial": "adanet"}
 _STEP = 3.0  # steps of training that one of adaptation costs: both grounds, and two discriminators
 
 
@@ -97,11 +98,15 @@ class Adapt:
         ground = Unlabelled(desk.source.pieces("training", self.target, recipe.patch_px), model.bands)
         result: dict[str, Any] = {"network": recipe.network, "arm": self.arm, "target": self.target, "seed": self.seed}
         if self.arm == "norms":
-            adapted = adapt_norms(model, ground, patch_px=recipe.patch_px, batch=recipe.batch, seed=self.seed)
+            adapted = adapt_norms(
+                model, ground, patch_px=recipe.patch_px, batch=recipe.batch, seed=self.seed, device=desk.device
+            )
             return {**result, **test_model(adapted, desk, self.tests)}
-        settings = Adversarial(steps=self.steps, loss=recipe.loss, batch=recipe.batch, validations=VALIDATIONS)
-        if self.arm == "continued":
-            settings = replace(settings, adversarial=(0.0, 0.0))
+        # Length, batch and validations are those of the experiment; loss and augmentation go on as the source's were.
+        how = replace(
+            adaptation(_RECIPES[self.arm], Adversarial), steps=self.steps, batch=recipe.batch, validations=VALIDATIONS,
+            loss=recipe.loss, augmentation=recipe.augmentation,
+        )  # fmt: skip
 
         def tell(tick: Tick) -> None:
             desk.tell(tick.step, tick.steps)
@@ -110,12 +115,12 @@ class Adapt:
             model,
             self.mix.sampler(
                 desk.source, model.bands, batch=recipe.batch, patch_px=recipe.patch_px, seed=self.seed,
-                augmentation=recipe.augmentation,
+                augmentation=how.augmentation,
             ),
             self.mix.validation(desk.source, model.bands, patch_px=recipe.patch_px),
             ground,
             desk.scratch,
-            settings,
+            how,
             seed=self.seed,
             device=desk.device,
             tell=tell,

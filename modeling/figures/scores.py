@@ -70,7 +70,7 @@ def sizes(
     recalls: Mapping[str, Sequence[Interval]] | None = None,
     title: str = "",
 ) -> Path:
-    """The share of landslides found, by their size; with `recalls` (`bootstrap.size_intervals`) as whiskers."""
+    """The share of landslides found, by their size; with `recalls` (of `bootstrap.size_intervals`) as whiskers."""
     something("object count", counts)
     figure = new_figure(6.4, 3.4)
     axes = dress(figure.add_subplot(), x_label="area of the landslide", y_label="share found", title=title)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from modeling.bands import BandSet
 from modeling.data.batches import IGNORE, Block
@@ -79,7 +80,12 @@ def map_block(model: LandslideModel, block: Block, channels: Sequence[str], *, b
     does not. Raises `BandSetError` when a channel is missing.
     """
     names = tuple(channels)
-    after = scan(model.probability, _picked(block.channels, names, model.bands)) >= model.threshold
+    place = next(model.network.parameters(), torch.empty(0)).device  # of no weights: where the input is
+
+    def classify(x: torch.Tensor) -> torch.Tensor:
+        return model.probability(x.to(place))
+
+    after = scan(classify, _picked(block.channels, names, model.bands)) >= model.threshold
     mapped, histograms = None, None
     if before and is_single_date(model.bands):
         image = _picked(block.channels, names, bands_before(model.bands))
@@ -88,7 +94,7 @@ def map_block(model: LandslideModel, block: Block, channels: Sequence[str], *, b
             for channel, name in zip(image, model.channels, strict=True):
                 channel[...] = histograms.match.apply(name.removesuffix("_post"), channel)
         # What was not seen before cannot have been mapped there.
-        mapped = (scan(model.probability, image) >= model.threshold) & np.isfinite(image).all(axis=0)
+        mapped = (scan(classify, image) >= model.threshold) & np.isfinite(image).all(axis=0)
     pixel_m2 = block.pixel_m2 if math.isfinite(block.pixel_m2) else PIXEL_M2
     valid = block.truth != IGNORE
     slope = np.asarray(block.channels[names.index(_SLOPE)], np.float32) if _SLOPE in names else None

@@ -1,9 +1,9 @@
-"""What a recipe is: everything that decides how a network is trained, as data."""
+"""What a training recipe is: everything that decides how a network is trained, as data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -108,14 +108,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raise `DataError` for what cannot be trained."""
-        for what, value, allowed in (
-            ("optimiser", self.optimiser.name, OPTIMISERS),
-            ("schedule", self.schedule.name, SCHEDULES),
-            ("precision", self.precision, PRECISIONS),
-            ("select_by", self.select_by, SELECTIONS),
-        ):
-            if value not in allowed:
-                raise DataError(f"recipe {self.name}: {what} {value!r} is not one of {', '.join(allowed)}")
+        require_known(
+            self.name,
+            optimiser=(self.optimiser.name, OPTIMISERS),
+            schedule=(self.schedule.name, SCHEDULES),
+            precision=(self.precision, PRECISIONS),
+            select_by=(self.select_by, SELECTIONS),
+        )
         lengths = [length for length in (self.steps, self.epochs) if length is not None]
         if len(lengths) != 1 or lengths[0] < 1:
             raise DataError(f"recipe {self.name}: give steps or epochs, at least 1, not {self.steps} and {self.epochs}")
@@ -156,6 +155,13 @@ class Recipe:
             return cls(**{**stored, **parts})
         except (KeyError, TypeError) as error:
             raise DataError(f"the stored recipe cannot be read: {error!r}") from error
+
+
+def require_known(recipe: str, **choices: tuple[str, Sequence[str]]) -> None:
+    """Raise `DataError` for the first of `choices`, field -> (value, what is possible), whose value is not possible."""
+    for what, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise DataError(f"recipe {recipe}: {what} {value!r} is not one of {', '.join(allowed)}")
 
 
 def rate(schedule: Schedule, step: int, plan: Plan) -> float:

@@ -117,35 +117,21 @@ def size_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
-) -> list[Interval]:
-    """The recall of each size class of landslides, smallest first, with its interval; see `intervals`."""
-    return _class_intervals([(*part.found, *part.true) for part in parts], strata, resamples, seed, level)
+) -> dict[str, list[Interval]]:
+    """As `object_intervals`, for each size class, smallest first.
 
+    Recall is of the true landslides of a size, precision of the mapped ones of it, f1 their harmonic mean.
+    """
+    counts = _table([(*part.true, *part.found, *part.mapped, *part.right) for part in parts])
 
-def mapped_size_intervals(
-    parts: Sequence[ObjectCounts | MatchedCounts],
-    *,
-    strata: Sequence[str] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> list[Interval]:
-    """The precision of each size class of mapped landslides, smallest first, with its interval; see `intervals`."""
-    return _class_intervals([(*part.right, *part.mapped) for part in parts], strata, resamples, seed, level)
+    def scores(sums: DoubleArray) -> dict[str, DoubleArray]:
+        return _object_scores(sums.reshape(*sums.shape[:-1], 4, -1).swapaxes(-1, -2))
 
-
-def _class_intervals(
-    rows: Sequence[tuple[int, ...]], strata: Sequence[str] | None, resamples: int, seed: int, level: float
-) -> list[Interval]:
-    """Of rows with a count of some for each class, then one of all: the share, class by class."""
-    counts = _table(rows)
-    classes = counts.shape[1] // 2
-
-    def share(sums: DoubleArray) -> DoubleArray:
-        return _ratio(sums[..., :classes], sums[..., classes:])
-
-    drawn, whole = share(_draws(counts, strata, resamples, seed)), share(counts.sum(axis=0))
-    return [_interval(float(whole[k]), drawn[:, k], level, len(rows)) for k in range(classes)]
+    drawn, whole = scores(_draws(counts, strata, resamples, seed)), scores(counts.sum(axis=0))
+    return {
+        name: [_interval(float(value), drawn[name][:, k], level, len(parts)) for k, value in enumerate(values)]
+        for name, values in whole.items()
+    }
 
 
 def difference(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modeling.scoring.bootstrap import Interval, mapped_size_intervals, size_intervals
+from modeling.scoring.bootstrap import Interval, size_intervals
 from modeling.scoring.counting import MatchedCounts
 from modeling.scoring.evaluate import Evaluation
 from modeling.scoring.objects import ObjectCounts
@@ -14,7 +14,7 @@ from modeling.scoring.objects import ObjectCounts
 
 @dataclass(frozen=True)
 class SizeScores:
-    """What was found of landslides of one size; of the mapped ones of that size, what is right."""
+    """What was found of landslides of one size; of the mapped ones of that size, what is right; both in one number."""
 
     low_m2: float
     """Smallest area."""
@@ -28,29 +28,35 @@ class SizeScores:
     """Mapped landslides of that size."""
     precision: Interval | None
     """Share of them that is right; None when there are none."""
+    f1: Interval | None
+    """2 precision recall / (precision + recall), 0 when both are; None when one of the two is."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
             "low_m2": self.low_m2, "high_m2": self.high_m2, "true": self.true, "recall": _plain(self.recall),
-            "mapped": self.mapped, "precision": _plain(self.precision),
+            "mapped": self.mapped, "precision": _plain(self.precision), "f1": _plain(self.f1),
         }  # fmt: skip
 
 
 def by_size(counts: Sequence[ObjectCounts | MatchedCounts], strata: Sequence[str]) -> list[SizeScores]:
-    """Recall and precision of each size class, smallest first, with 95 % intervals; one of `counts` a piece of ground.
+    """Recall, precision and F1 of each size class, smallest first, with 95 % intervals; one of `counts` a piece of ground.
 
-    Not F1: the landslides of a size and the mapped ones of it are different landslides.
+    The landslides of a size and the mapped ones of it are different landslides, where sizes are mapped wrong.
     """
-    edges = counts[0].edges_m2
-    found, right = size_intervals(counts, strata=strata), mapped_size_intervals(counts, strata=strata)
+    edges, scores = counts[0].edges_m2, size_intervals(counts, strata=strata)
     true = [sum(numbers) for numbers in zip(*(each.true for each in counts), strict=True)]
     mapped = [sum(numbers) for numbers in zip(*(each.mapped for each in counts), strict=True)]
     bounds = zip((0.0, *edges), (*edges, None), strict=True)
     return [
-        SizeScores(low, high, true[k], found[k] if true[k] else None, mapped[k], right[k] if mapped[k] else None)
+        SizeScores(
+            low, high,
+            true[k], scores["recall"][k] if true[k] else None,
+            mapped[k], scores["precision"][k] if mapped[k] else None,
+            scores["f1"][k] if true[k] and mapped[k] else None,
+        )
         for k, (low, high) in enumerate(bounds)
-    ]
+    ]  # fmt: skip
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

@@ -73,12 +73,13 @@ def _object_tables(scores: Mapping[str, Interval], sizes: Sequence[SizeScores]) 
     rows = [
         [
             size_name(size.low_m2, size.high_m2), f"{size.true:,}", _or_none(size.recall), f"{size.mapped:,}",
-            _or_none(size.precision),
+            _or_none(size.precision), _or_none(size.f1),
         ]
         for size in sizes
     ]  # fmt: skip
     whole = markdown_table(["score", "value"], [[NAMES[name], with_interval(scores[name])] for name in OBJECT_SCORES])
-    return whole + "\n\n" + markdown_table(["size", "landslides", "recall", "mapped", "precision"], rows)
+    by_class = markdown_table(["size", "landslides", "recall", "mapped", "precision", "F1"], rows)
+    return f"{whole}\n\nRecall of the landslides of a size, precision of the mapped ones of it, F1 of the two.\n\n{by_class}"
 
 
 def _domains(evaluation: Evaluation) -> str:

@@ -82,8 +82,8 @@ class ObjectCounts:
     def by_size(self) -> list[dict[str, Any]]:
         """A row a size class, smallest first: its bounds in m² (the last has no `high_m2`), counts and scores.
 
-        `recall` and `pixel_recall` are of the true landslides of that size, `precision` of the mapped objects of it: an
-        F1 of the two would mix different landslides. A score of no objects is None.
+        `recall` and `pixel_recall` are of the true landslides of that size, `precision` of the mapped objects of it. A
+        score of no objects is None.
         """
         lows, highs = (0.0, *self.edges_m2), (*self.edges_m2, None)
         rows = zip(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -10,9 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from safetensors.torch import save
-
-from modeling.model import LandslideModel, stored_state
+from modeling.model import LandslideModel, weights_digest
 from modeling.recipes import Recipe
 from modeling.scoring.evaluate import Evaluation
 from modeling.training.progress import Progress
@@ -82,7 +79,7 @@ def card_of(
         **model.card,
         "about": SIMULATED if data.simulated else f"trained on {data.name}",
         "licence": data.licence,
-        "sha256": hashlib.sha256(save(stored_state(model.network, model.storage))).hexdigest(),
+        "sha256": weights_digest(model),
         "parameters": sum(tensor.numel() for tensor in model.network.parameters()),
         "data": asdict(data),
         "recipe": run.recipe.to_json(),

@@ -8,8 +8,6 @@ add in any order, they are the same up to that rounding.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -244,12 +242,11 @@ def _identity(
     recipe: Recipe, plan: Plan, bands: BandSet, normalisation: Normalisation, start: LandslideModel | None
 ) -> dict[str, Any]:
     """What must be the same for a checkpoint to be gone on from, besides plain numbers."""
-    fitted = json.dumps(normalisation.to_json(), sort_keys=True)
     return {
         "recipe": recipe.to_json(),
         "plan": vars(plan),
         "bands": list(bands.channels),
-        "normalisation": hashlib.sha256(fitted.encode()).hexdigest(),
+        "normalisation": normalisation.to_json(),
         "start": start.weights_hash if start is not None else "",
     }
 
