@@ -108,7 +108,7 @@ def test_the_rate_of_a_second_is_kept() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(25)))
-    assert 0.38 <= time.monotonic() - started, "5 at once, the others 20 ms apart"
+    assert time.monotonic() - started >= 0.38, "5 at once, the others 20 ms apart"
 
 
 def test_a_share_of_nothing_is_waited_for_and_one_that_grows_is_used() -> None:

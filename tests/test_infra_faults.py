@@ -138,7 +138,7 @@ def test_a_slow_line(url: str) -> None:
     plant(url, bytes_per_s=4000)
     begun = time.monotonic()
     assert HTTP.get(f"{url}/x").content == BODY
-    assert 0.2 < time.monotonic() - begun
+    assert time.monotonic() - begun > 0.2
 
 
 def test_a_page_in_place_of_the_answer(url: str) -> None:
