@@ -89,8 +89,10 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "a run died",
+        # Not the watch: most ends of a worker end one, the next follows within a minute, and silence is told of below.
         EventTrigger(
-            expect={"prefect.flow-run.Crashed"}, match=_EVERY_RUN, match_related=[_TAGGED],
+            expect={"prefect.flow-run.Crashed"}, match=_EVERY_RUN,
+            match_related=[_TAGGED, deployed_as("campaign-step", "map-event", "train", "adapt", "janitor", "tell")],
             for_each={"related:deployment:prefect.resource.id"}, posture=Posture.Reactive, threshold=1, within=_REMIND,
         ),
         "{{ flow.name }}: a run died",

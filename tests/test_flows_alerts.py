@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import yaml
 from fakes.mail import Inbox, mail_server, webhook
 from fakes.running import eventually
 from fakes.wiring import on_prefect
@@ -22,6 +23,7 @@ from prefect.events.actions import RunDeployment, SendNotification
 from flows.alert_text import LONGEST, message
 from flows.automations import ALERTS, EMAIL, PREFIX, block_names, housekeeping, put_automations, telling
 from flows.campaign_events import KINDS, NAMES, emit
+from flows.deploy import DEFINITION
 from flows.errors import FlowError
 from flows.settings import AlertSettings, Settings
 from infra.local.stack import LocalStack
@@ -64,6 +66,15 @@ def test_every_kind_that_is_worth_telling_has_an_alert_and_no_kind_has_two() -> 
     expected = [name for alert in ALERTS for name in alert.trigger.expect]
     campaign = [name.removeprefix(NAMES) for name in expected if name.startswith(NAMES)]
     assert sorted(campaign) == sorted({*KINDS} - {"due", "closed", "withdrawn"})
+
+
+def test_every_deployment_whose_run_dies_is_told_of_but_the_watch() -> None:
+    """Half of the time a watch is at work, so that most ends of a worker end one; the next follows within a minute."""
+    deployed = {each["name"] for each in yaml.safe_load(DEFINITION.read_text())["deployments"]}
+    died = next(alert for alert in ALERTS if alert.name == "a run died")
+    assert isinstance(died.trigger.match_related, list)
+    told = {name for related in died.trigger.match_related for name in related.get("prefect.resource.name", ())}
+    assert told == deployed - {"watch"}
 
 
 @given(
