@@ -7,12 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.quakes import SmallQuake, write_others, write_small_quake
 from fakes.servers import serve
 from fakes.weights import untrained
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from flows.storage import Store
 from infra.local.stack import LocalStack
@@ -24,8 +25,10 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 PREFECT_HOME = os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 
 # The same examples every time, so that a change is judged by what it changes; `--hypothesis-profile searching` draws others.
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("searching", max_examples=1000)
+# No example fails for the time it takes: that is the machine's, and `timeout` ends what hangs.
+UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("repeatable", derandomize=True, **UNTIMED)
+settings.register_profile("searching", max_examples=1000, **UNTIMED)
 settings.load_profile("repeatable")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
