@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 
 from flows.campaign import store as campaigns
@@ -24,10 +23,9 @@ from flows.rehearsal.planted import plant
 from flows.rehearsal.rehearse import services_up
 from flows.rehearsal.report import machine
 from flows.rehearsal.sites import SceneDrop, Site, list_scene, write_world
-from flows.rehearsal.timing import SETTINGS, large_site
+from flows.rehearsal.timing import SETTINGS, large_site, told_by_prefect
 from flows.rehearsal.world import World
 from flows.storage import Store
-from infra.local.stack import Endpoints
 
 PATIENCE_S = 300.0
 STAGES = (
@@ -54,10 +52,7 @@ def measure_feed(
     list_scene(home / "catalogue", SceneDrop(before, 0, "pre", 0, before, "Sentinel-2A"), [place])
     # Of earthquakes at one place the later would join the campaign of the first.
     own = {**SETTINGS, "QUAKESLIDE_WATCH__SEQUENCE_DAYS": "0"}
-    with (
-        services_up(home, home / "catalogue", say, own) as (stack, settings, _),
-        bucket(settings) as store,
-    ):
+    with services_up(home, home / "catalogue", say, own) as (stack, settings, _), bucket(settings) as store:
         from flows.running import add_worker  # Prefect reads its settings when it is imported
 
         worker, world = add_worker(stack, settings, say), World(stack, home / "catalogue", [place])
@@ -104,14 +99,6 @@ def _planned(world: World, site: Site, store: Store) -> tuple[tuple[float, float
             if campaign.area is not None and campaign.sight is not None:
                 return (opened, begun - opened, since - begun), campaign
         time.sleep(0.1)
-    raise FlowError(f"no plan after {PATIENCE_S:.0f} s: see the log of the worker ({_runs(world.endpoints)})")
-
-
-def _runs(endpoints: Endpoints) -> str:
-    """The last runs on Prefect's server, in words."""
-    user, _, password = endpoints.prefect_auth.partition(":")
-    answer = httpx.post(
-        f"{endpoints.prefect_url}/api/flow_runs/filter", json={"limit": 10, "sort": "START_TIME_DESC"},
-        auth=(user, password), timeout=30.0, trust_env=False,
-    )  # fmt: skip
-    return ", ".join(f"{run['name']} {run['state_name']}" for run in answer.raise_for_status().json())
+    runs = told_by_prefect(world.endpoints, "flow_runs", limit=10, sort="START_TIME_DESC")
+    said = ", ".join(f"{run['name']} {run['state_name']}" for run in runs)
+    raise FlowError(f"no plan after {PATIENCE_S:.0f} s: see the log of the worker ({said})")

@@ -75,7 +75,9 @@ def measure(home: Path, side_px: int, seed: int, command: str, say: Callable[[st
             begun = time.monotonic()
             list_scene(catalogue, SceneDrop(after, 0, "post", 0, after, "Sentinel-2A"), [site])
             told = _mapped(store, campaign_id, found[0], after + dt.timedelta(hours=6), begun, say)
-            stages = stage_seconds(_task_runs(stack.endpoints))
+            stages = stage_seconds(
+                told_by_prefect(stack.endpoints, "task_runs", limit=200, sort="EXPECTED_START_TIME_ASC")
+            )
             stages["looks, leases and notes round the stages"] = round(told[-1][1] - sum(stages.values()), 1)
         finally:
             for worker in (watch, *found):
@@ -190,14 +192,13 @@ def _asked(worker: Worker, **wanted: Any) -> Answer:
     return answer
 
 
-def _task_runs(endpoints: Endpoints) -> list[dict[str, Any]]:
-    """The tasks that Prefect's server knows of."""
-    body = {"limit": 200, "sort": "EXPECTED_START_TIME_ASC"}
+def told_by_prefect(endpoints: Endpoints, what: str, **body: Any) -> list[dict[str, Any]]:
+    """What Prefect's server knows of `what`, `task_runs` for example. Raises `httpx.HTTPError` when it refuses."""
     user, _, password = endpoints.prefect_auth.partition(":")
-    url = f"{endpoints.prefect_url}/api/task_runs/filter"
+    url = f"{endpoints.prefect_url}/api/{what}/filter"
     answer = httpx.post(url, json=body, auth=(user, password), timeout=30.0, trust_env=False)
-    runs: list[dict[str, Any]] = answer.raise_for_status().json()
-    return runs
+    found: list[dict[str, Any]] = answer.raise_for_status().json()
+    return found
 
 
 def stage_seconds(runs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
