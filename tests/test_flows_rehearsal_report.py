@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import platform
+import shutil
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +16,12 @@ import numpy as np
 import pytest
 
 from flows.errors import FlowError
+from flows.rehearsal import report
 from flows.rehearsal import state as states
 from flows.rehearsal.auditor import Verdict
 from flows.rehearsal.bad_day import bad_day_figures, waits_s
 from flows.rehearsal.rehearse import Options, Rehearsed, _begun
-from flows.rehearsal.report import KEYS, figures_of, write
+from flows.rehearsal.report import KEYS, code, figures_of, write
 from flows.rehearsal.sites import MOST
 from flows.rehearsal.state import Progressed, peak_mb
 from flows.rehearsal.story import START, Story
@@ -93,6 +97,7 @@ def test_what_was_measured_another_time_stays(tmp_path: Path) -> None:
     }  # fmt: skip
     feed = {
         "area_km2": 2500.0, "quakes": 3, "seed": 1, "every_s": 30.0, "machine": "m", "command": "c", "median_s": 11.0,
+        "code": "version 9.9.9",
         "all_s": [10.0, 12.0, 11.0], "stages_s": {"the record waits": [1.0, 2.0, 3.0]},
     }  # fmt: skip
     write(tmp_path, {"scene_to_version_s": 400.0, "speed": speed})
@@ -101,8 +106,22 @@ def test_what_was_measured_another_time_stays(tmp_path: Path) -> None:
     assert (figures["feed_to_plan_s"], figures["mapped"]) == (12.0, 1)
     page = (tmp_path / "ninety_days.md").read_text()
     assert "| version 1: map | 100.0 |" in page
+    assert "Made by `c` on m, version 9.9.9, seed 1: 3 earthquakes" in page, "each part tells its own code"
+    assert "Made by `c` on m, version not noted: one simulated region" in page
+    assert f"Python {platform.python_version()}, in 2.0 hours, seed 1, {code()}." in page
     assert "| the record waits | 1.0, 2.0, 3.0 |" in page
     assert "The longest took 12.0 s, the middle one 11.0 s; all of them: 10.0, 12.0, 11.0 s." in page
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_code_is_told_by_its_commit_in_a_checkout() -> None:
+    here = ["git", "-C", str(Path(report.__file__).parent), "rev-parse", "HEAD"]
+    asked = subprocess.run(here, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        assert code().startswith("version ")
+        assert "commit" not in code()
+    else:
+        assert f", commit {asked.stdout[:12]}" in code()
 
 
 def test_memory_is_the_highest_of_any_worker_in_a_week() -> None:

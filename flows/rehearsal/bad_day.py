@@ -13,7 +13,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from flows.rehearsal.rehearse import Rehearsed
-from flows.rehearsal.report import LISTS, machine
+from flows.rehearsal.report import LISTS, code, machine
 from flows.rehearsal.state import LOG
 
 QUAKES = 50
@@ -59,7 +59,7 @@ def bad_day_figures(done: Rehearsed, notes: Sequence[Mapping[str, Any]], command
         "rank_correlation_urgency_wait": None if math.isnan(together) else round(float(together), 3),
         "defects": {name: getattr(done.verdict, name) for name in LISTS if getattr(done.verdict, name)},
         "steppers": done.options.steppers, "real_seconds": round(done.state.spent_s, 1), "seed": done.options.seed,
-        "counts": dict(sorted(done.state.counts.items())), "machine": machine(), "command": command,
+        "counts": dict(sorted(done.state.counts.items())), "machine": machine(), "code": code(), "command": command,
     }  # fmt: skip
     return {"bad_day": figures}
 

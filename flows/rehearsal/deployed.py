@@ -21,7 +21,7 @@ from flows.errors import FlowError
 from flows.reaching import bucket
 from flows.rehearsal.planted import plant
 from flows.rehearsal.rehearse import services_up
-from flows.rehearsal.report import machine
+from flows.rehearsal.report import code, machine
 from flows.rehearsal.sites import SceneDrop, Site, list_scene, write_world
 from flows.rehearsal.timing import SETTINGS, large_site, told_by_prefect
 from flows.rehearsal.world import World
@@ -69,7 +69,7 @@ def measure_feed(
             world.close()
     whole = [sum(stages) for stages in found]
     feed = {
-        "area_km2": area_km2, "quakes": quakes, "seed": seed, "machine": machine(), "command": command,
+        "area_km2": area_km2, "quakes": quakes, "seed": seed, "machine": machine(), "code": code(), "command": command,
         "every_s": settings.watch.every_s, "all_s": [round(one, 1) for one in whole],
         "median_s": round(statistics.median(whole), 1),
         "stages_s": {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ def figures_of(outcome: Rehearsed, command: str) -> dict[str, Any]:
         "versions": verdict.versions, "unwanted_versions": len(verdict.unwanted), "undecided": len(verdict.undecided),
         "unnoted": len(verdict.unnoted), "orphans_after_janitor": verdict.orphans, "sound": verdict.sound,
         "defects": defects, "by_outcome": dict(verdict.by_outcome), "simulated_days": days, "command": command,
-        "seed": outcome.options.seed, "real_seconds": round(state.spent_s, 1), "machine": machine(),
+        "seed": outcome.options.seed, "real_seconds": round(state.spent_s, 1), "machine": machine(), "code": code(),
         "background": "recorded week, repeated" if outcome.recorded else "simulated week, repeated",
         "story": {name: count for name, count in outcome.story.counts.items() if count},
         "counts": dict(sorted(state.counts.items())), "settings": dict(SETTINGS),
@@ -56,6 +58,21 @@ def machine() -> str:
     )
 
 
+def code() -> str:
+    """The code that is running, in words: quakeslide's version and, in a checkout, the commit, and whether it was changed."""
+    here, git = Path(__file__).parent, shutil.which("git")
+
+    def said(*command: str) -> str:
+        done = subprocess.run([str(git), "-C", str(here), *command], capture_output=True, text=True, check=False)  # noqa: S603
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = said("rev-parse", "--short=12", "HEAD") if git else ""
+    if not commit:
+        return f"version {code_version()}"
+    changed = said("status", "--porcelain", "--untracked-files=no", "--", ":/*.py")
+    return f"version {code_version()}, commit {commit}{' with changes' if changed else ''}"
+
+
 def write(out: Path, part: Mapping[str, Any]) -> dict[str, Any]:
     """Put figures into the report in `out`, beside those that are there; returns all of them."""
     out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +81,7 @@ def write(out: Path, part: Mapping[str, Any]) -> dict[str, Any]:
         known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
-    whole = {**dict.fromkeys(KEYS), **known, **part, "code_version": code_version()}
+    whole = {**dict.fromkeys(KEYS), **known, **part}
     ordered = {**{key: whole.pop(key) for key in KEYS}, **whole}
     file.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / f"{NAME}.md").write_text(page(ordered), encoding="utf-8")
@@ -98,7 +115,7 @@ def _rehearsal(figures: Mapping[str, Any]) -> list[str]:
         "", f"## The rehearsal of {figures['simulated_days']:g} days", "", f"{found} Made by", "",
         f"    {figures['command']}", "",
         f"on {figures['machine']}, in {figures['real_seconds'] / 3600:.1f} hours, seed {figures['seed']}, "
-        f"version {figures['code_version']}.", "",
+        f"{_code(figures)}.", "",
         f"- **Feed**: {figures['background']}, with new ids and shifted times, under the real query and feed protocol of the "
         "USGS stand-in. Its earthquakes are at sea in the simulated world: where the rule asks for one, a campaign finds no "
         "land and is closed.",
@@ -125,8 +142,9 @@ def _rehearsal(figures: Mapping[str, Any]) -> list[str]:
 def _feed(feed: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
     return [
         "", f"## From feed to plan, {feed['area_km2']:,.0f} km²", "",
-        f"Made by `{feed['command']}` on {feed['machine']}, seed {feed['seed']}: {feed['quakes']} earthquakes at moments "
-        f"drawn at random, each from the moment the USGS lists it, with ShakeMap and estimate of landslides, to a campaign "
+        f"Made by `{feed['command']}` on {feed['machine']}, {_code(feed)}, seed {feed['seed']}: "
+        f"{feed['quakes']} earthquakes at moments drawn at random, each from the moment the USGS lists it, with ShakeMap and estimate "
+        f"of landslides, to a campaign "
         f"with area, scenes and cost, everything as deployed and on the real clock (Prefect's schedule, a watch that looks "
         f"every {feed['every_s']:g} s, automation, worker, step). The longest took {_cell(figures['feed_to_plan_s'])} s, "
         f"the middle one {_cell(feed['median_s'])} s; all of them: {_cell(feed['all_s'])} s.", "",
@@ -137,8 +155,9 @@ def _feed(feed: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
 def _speed(speed: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
     return [
         "", f"## From scene to version, {speed['area_km2']:,.0f} km²", "",
-        f"Made by `{speed['command']}` on {speed['machine']}: one simulated region of {speed['region_px']} pixels a side, "
-        f"mirrored to {speed['side_px']:,} x {speed['side_px']:,} pixels, one scene before and one after, mapped with "
+        f"Made by `{speed['command']}` on {speed['machine']}, {_code(speed)}: one simulated "
+        f"region of {speed['region_px']} pixels a side, mirrored to {speed['side_px']:,} x {speed['side_px']:,} pixels, "
+        f"one scene before and one after, mapped with "
         f"{speed['weights']}. From the first clear scene in the catalogue to the version of the whole area, "
         f"{_cell(figures['scene_to_version_s'])} s, when a step is due then. Stages called feed came before the scene.", "",
         *_table(("stage", "s"), [(name, _cell(value)) for name, value in speed["stages_s"].items()]),
@@ -152,8 +171,9 @@ def _bad_day(figures: Mapping[str, Any]) -> list[str]:
     )]  # fmt: skip
     lines = [
         "", f"## A bad day: {figures['earthquakes']} earthquakes within half an hour", "",
-        f"Made by `{figures['command']}` on {figures['machine']}, seed {figures['seed']}: earthquakes at as many places, and "
-        f"one scene of each at the same moment, worked on by {figures['steppers']} processes. {figures['mapped']} were mapped, "
+        f"Made by `{figures['command']}` on {figures['machine']}, {_code(figures)}, seed {figures['seed']}: "
+        f"earthquakes at as many places, and one scene of each at the same moment, worked on by {figures['steppers']} processes. "
+        f"{figures['mapped']} were mapped, "
         f"{figures['failed_steps']} steps failed. The correlation of the ranks of urgency and wait is "
         f"{_cell(figures['rank_correlation_urgency_wait'])} (-1: always the most urgent first). From the beginning of work on "
         "the first to the first version of each, in seconds; each looks at the catalogue at times of its own:", "",
@@ -162,6 +182,11 @@ def _bad_day(figures: Mapping[str, Any]) -> list[str]:
     for name, shown in figures["defects"].items():
         lines += ["", f"### {name.replace('_', ' ').capitalize()}", "", *(f"- {line}" for line in shown)]
     return lines
+
+
+def _code(part: Mapping[str, Any]) -> str:
+    """The code that a part of the report was measured with; each part has its own."""
+    return str(part.get("code", "version not noted"))
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> list[str]:

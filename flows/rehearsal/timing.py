@@ -26,7 +26,7 @@ from flows.reaching import bucket
 from flows.rehearsal.crew import Answer, Worker
 from flows.rehearsal.planted import plant
 from flows.rehearsal.rehearse import WEIGHTS, services_up
-from flows.rehearsal.report import machine
+from flows.rehearsal.report import code, machine
 from flows.rehearsal.sites import BANDS, DEM, SEA, SceneDrop, Site, list_scene, set_down, write_world
 from flows.rehearsal.story import START
 from flows.rehearsal.world import World
@@ -88,7 +88,8 @@ def measure(home: Path, side_px: int, seed: int, command: str, say: Callable[[st
     area = campaign.area.area_km2 if campaign.area else 0.0
     speed = {
         "area_km2": area, "side_px": side_px, "region_px": min(side_px, REGION_PX), "weights": WEIGHTS,
-        "machine": machine(), "command": command, "seed": seed, "versions_after_s": [[kind, round(s, 1)] for kind, s in told],
+        "machine": machine(),
+        "code": code(), "command": command, "seed": seed, "versions_after_s": [[kind, round(s, 1)] for kind, s in told],
         "stages_s": {**feed, **stages}, "notes": _notes(told, campaign),
     }  # fmt: skip
     return {"scene_to_version_s": round(max(whole), 1), "speed": speed}
