@@ -143,8 +143,8 @@ def _feed(feed: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
     return [
         "", f"## From feed to plan, {feed['area_km2']:,.0f} km²", "",
         f"Made by `{feed['command']}` on {feed['machine']}, {_code(feed)}, seed {feed['seed']}: "
-        f"{feed['quakes']} earthquakes at moments drawn at random, each from the moment the USGS lists it, with ShakeMap and estimate "
-        f"of landslides, to a campaign "
+        f"{feed['quakes']} earthquakes at moments drawn at random, each from the moment the USGS lists it, with ShakeMap and "
+        f"estimate of landslides, to a campaign "
         f"with area, scenes and cost, everything as deployed and on the real clock (Prefect's schedule, a watch that looks "
         f"every {feed['every_s']:g} s, automation, worker, step). The longest took {_cell(figures['feed_to_plan_s'])} s, "
         f"the middle one {_cell(feed['median_s'])} s; all of them: {_cell(feed['all_s'])} s.", "",
