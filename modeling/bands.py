@@ -127,7 +127,7 @@ def _channel_name(stored: object) -> str:
 def _channel(name: str, layers: Mapping[str, FloatArray]) -> FloatArray:
     if name not in _NDVI:
         return layers[name]
-    nir, red = (layers[layer].astype(np.float32) for layer in _NDVI[name])
+    nir, red = (layers[layer].astype(np.float32, copy=False) for layer in _NDVI[name])
     total = nir + red
     # By infinity where there is no light: zero, and NaN where a layer is NaN; a masked division takes four times as long.
     divisor = np.where(total > 0, total, np.float32(np.inf)).astype(np.float32, copy=False)

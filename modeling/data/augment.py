@@ -101,11 +101,14 @@ def _orient(
     quarters = int(rng.integers(4)) if sizes.quarter_turns and not bound else 0
 
     def moved(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        array = array[::-1] if north_south else array
-        array = array[:, ::-1] if east_west else array
-        return np.rot90(array.T if turn else array, quarters)
+        array = array[..., ::-1, :] if north_south else array
+        array = array[..., ::-1] if east_west else array
+        array = array.swapaxes(-2, -1) if turn else array
+        return np.rot90(array, quarters, axes=(-2, -1)) if quarters else array
 
-    out = {name: np.array(moved(array), dtype=np.float32, order="C") for name, array in layers.items()}
+    # All layers at once: one by one, finding out how to walk them takes as long as the walk.
+    stack = np.stack(list(layers.values()), dtype=np.float32, casting="unsafe")
+    out = dict(zip(layers, np.array(moved(stack), order="C"), strict=True))
     if east_west and bound:
         out["hillshade"] = np.clip(2 * _FLAT_HILLSHADE - out["hillshade"], 0, 255).astype(np.float32)
     return out, np.array(moved(truth), dtype=np.uint8, order="C")

@@ -35,17 +35,15 @@ def rescale(
     beyond = [(at < -0.5) | (at > length - 0.5) for at, length in zip((rows, columns), truth.shape, strict=True)]
     outside = beyond[0][:, None] | beyond[1]
 
-    stack = np.stack([layer.astype(np.float32, copy=False) for layer in layers.values()])
+    stack = np.stack(list(layers.values()), dtype=np.float32, casting="unsafe")
     # Along rows twice: neighbours in memory are gathered several times as fast as those a row apart.
-    moved = _between(_between(stack, rows).transpose(0, 2, 1), columns).transpose(0, 2, 1)
+    moved = np.ascontiguousarray(_between(_between(stack, rows).transpose(0, 2, 1), columns).transpose(0, 2, 1))
     nearest = [np.clip(np.rint(at), 0, len(at) - 1).astype(np.intp) for at in (rows, columns)]
     turned = truth[np.ix_(*nearest)]
-    turned[outside] = IGNORE
-    out = {}
-    for name, layer in zip(layers, moved, strict=True):
-        out[name] = np.ascontiguousarray(layer)
-        out[name][outside] = np.nan
-    return out, turned
+    if outside.any():
+        turned[outside] = IGNORE
+        np.copyto(moved, np.float32(np.nan), where=outside)
+    return dict(zip(layers, moved, strict=True)), turned
 
 
 def _between(stack: FloatArray, at: npt.NDArray[np.float64]) -> FloatArray:
@@ -77,8 +75,11 @@ def recolour(
         if saturation != (1.0, 1.0) and all(colour in images for colour in _RGB):
             rgb = np.stack([out[images[colour]] for colour in _RGB])
             grey = (rgb * _GREY).sum(axis=0)
-            vivid = np.maximum(grey + np.float32(rng.uniform(*saturation)) * (rgb - grey), np.float32(0))
-            out |= {images[colour]: layer for colour, layer in zip(_RGB, vivid, strict=True)}
+            rgb -= grey
+            rgb *= np.float32(rng.uniform(*saturation))
+            rgb += grey
+            np.maximum(rgb, np.float32(0), out=rgb)
+            out |= {images[colour]: layer for colour, layer in zip(_RGB, rgb, strict=True)}
     return out
 
 

@@ -96,10 +96,10 @@ def change_scene(
         if not images:
             continue
         # The truth lies on the grid of the image after the event: only the one before may move against it.
-        moved = _resample(
-            np.stack([layers[name] for name in images]), rng, sizes.shift_px if phase == "pre" else 0.0, sizes.blur_px
-        )
-        layers |= dict(zip(images, moved, strict=True))
+        shift_px = sizes.shift_px if phase == "pre" else 0.0
+        if shift_px or sizes.blur_px:
+            moved = _resample(np.stack([layers[name] for name in images]), rng, shift_px, sizes.blur_px)
+            layers |= dict(zip(images, moved, strict=True))
         present = [band for band in VISIBLE if f"{band}_{phase}" in layers]
         if not present:
             continue
@@ -142,8 +142,6 @@ def _interpolate(coarse: FloatArray, at: FloatArray) -> FloatArray:
 
 def _resample(stack: FloatArray, rng: np.random.Generator, shift_px: float, blur_px: float) -> FloatArray:
     """Shift by a part of a pixel and blur, as two images of two orbits differ."""
-    if shift_px == blur_px == 0:
-        return stack
     shift = rng.uniform(-shift_px, shift_px, 2)
     sigma = rng.uniform(0, blur_px)
     kernels = []

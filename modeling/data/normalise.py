@@ -43,7 +43,7 @@ class Normalisation:
             torch.tensor(values, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
             for values in (self.offset, self.scale, self.fill)
         )
-        y = ((x.float() - offset) / scale).clamp(*self.clip)
+        y = (x.float() - offset).div_(scale).clamp_(*self.clip)  # in place: new memory takes as long as the arithmetic
         return torch.where(torch.isnan(y), fill, y)
 
     def to_json(self) -> dict[str, Any]:

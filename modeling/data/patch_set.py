@@ -282,10 +282,13 @@ class StoredSampler:
 
     def draw(self, number: int) -> Batch:
         """Batch `number`: patches follow each other in an order that is drawn anew for each epoch."""
-        drawn = [self._patch(number * self.batch + index) for index in range(self.batch)]
-        return np.stack([channels for channels, _ in drawn]), np.stack([truth for _, truth in drawn])
+        shape = self.batch, self.patch_px, self.patch_px
+        x, y = np.empty((self.batch, len(self.band_set.channels), *shape[1:]), np.float32), np.empty(shape, np.uint8)
+        for index in range(self.batch):
+            self._patch(number * self.batch + index, x[index], y[index])
+        return x, y
 
-    def _patch(self, position: int) -> tuple[FloatArray, ByteArray]:
+    def _patch(self, position: int, channels_out: FloatArray, truth_out: ByteArray) -> None:
         turn, group = divmod(position, len(self.groups))
         epoch, place = divmod(turn, len(self.groups[group]))
         index = int(self.groups[group][_order(self.seed, group, epoch, len(self.groups[group]))[place]])
@@ -296,8 +299,8 @@ class StoredSampler:
             top, left = rng.integers(0, self.patch_set.patch_px - self.patch_px + 1, 2)
             window = slice(top, top + self.patch_px), slice(left, left + self.patch_px)
             layers, truth = {name: layer[window] for name, layer in layers.items()}, truth[window]
-        layers, truth = augment(layers, truth, rng, self.augmentation)
-        return bands.assemble(self.band_set, layers), truth
+        layers, truth_out[...] = augment(layers, truth, rng, self.augmentation)
+        bands.assemble(self.band_set, layers, channels_out)
 
 
 @lru_cache(maxsize=16)

@@ -146,15 +146,17 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
         TrainingLog(folder, step=first, tell=tell) if fabric.is_global_zero and first < plan.steps else nullcontext()
     )
     numbers = range(first * devices + fabric.global_rank, plan.steps * devices, devices)
+    slow_depthwise = fabric.device.type == "cpu" and recipe.precision == "bfloat16"
     drawing = workers if workers is not None else _WORKERS[fabric.device.type]
     with (
         closing(fed(sampler, numbers, len(bands.channels), workers=drawing, device=fabric.device)) as batches,
         events,
-        depthwise_in_float32(network) if fabric.device.type == "cpu" else nullcontext(),
+        depthwise_in_float32(network) if slow_depthwise else nullcontext(),
     ):
         for number, (x, y) in zip(numbers, batches, strict=True):
-            trained.train()
-            hold(held)
+            if progress.step == first or not network.training:  # it walks through all modules, so not each time
+                trained.train()
+                hold(held)
             torch.manual_seed(seed * 1_000_003 + number)  # dropout: the same after an interruption
             learning_rate = recipe.optimiser.learning_rate * rate(recipe.schedule, progress.step, plan)
             set_rate(optimiser, learning_rate)
