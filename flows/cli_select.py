@@ -39,10 +39,11 @@ def select(
     by: Annotated[
         str,
         typer.Option(
-            help="Rank by mean_mmd2 (mean over the channels, as Yang et al. 2024), joint_mmd2, max_mmd2 or relative_mmd2 "
-            "(as a share of what is normal for the model)."
+            help="Rank by disagreement (each model's own map of a few windows against that of most others), mean_mmd2 "
+            "(mean over the channels, as Yang et al. 2024), joint_mmd2, max_mmd2 or relative_mmd2 (as a share of what is "
+            "normal for the model). auto: disagreement where four models or more can be chosen, else mean_mmd2."
         ),
-    ] = "mean_mmd2",
+    ] = "auto",
     aoi: Annotated[Path | None, typer.Option(help="Vector file with the area, as for map.")] = None,
     event_date: Annotated[str | None, typer.Option(help="Origin time (ISO 8601, UTC), as for map.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of recorded data for the local stand-ins.")] = None,
@@ -52,7 +53,8 @@ def select(
     """Rank all models for a new event, without labels, and say why.
 
     The values of the scene are compared with those of the ground that each model was trained on, channel by channel and
-    together (maximum mean discrepancy). Models that can use more of the scene's channels come first, of those the nearest.
+    together (maximum mean discrepancy). Models that can use more of the scene's channels come first. Of four or more of
+    those each maps a few windows, and the one whose map agrees best with that of most others is taken; of fewer the nearest.
     A warning says when no model is near. The cube of an event is pulled if it is not there yet; `quakeslide map` then
     uses the same one, and makes the same choice by itself.
 
@@ -62,14 +64,14 @@ def select(
     from flows.run import CONSOLE, require_folder, say, shown_progress
     from flows.selection import select_model, zoo_of
     from flows.settings import load_settings
-    from modeling.domains.select import SIGNALS
+    from modeling.domains.select import SIGNALS, VOTED
 
     rasters = (pre, post, dem)
     if bool(event) == any(path is not None for path in rasters) or (not event and None in rasters):
         raise FlowError("name an event or a cube, or give all of --pre, --post and --dem")
-    measured = [name for name in SIGNALS if name.endswith("mmd2")]
-    if by not in measured:
-        raise FlowError(f"--by {by!r}: choose one of {', '.join(measured)}")
+    possible = ["auto", VOTED, *(name for name in SIGNALS if name.endswith("mmd2"))]
+    if by not in possible:
+        raise FlowError(f"--by {by!r}: choose one of {', '.join(possible)}")
     require_folder(out)
     settings = _with_zoo(load_settings(), zoo or [])
     models = zoo_of(settings.model)
@@ -84,7 +86,7 @@ def select(
         else:
             opened = _of_event(_request(event, aoi, event_date, force=force), settings, data)
         with opened as scene:
-            found = select_model(scene, models, automatic=True, signal=by)
+            found = select_model(scene, models, automatic=True, signal=None if by == "auto" else by)
     write_files(found, out)
     CONSOLE.print(_table(found))
     for number, one in enumerate(found.candidates, start=1):
@@ -190,7 +192,7 @@ def _table(found: Selection) -> Table:
     table = Table(box=SIMPLE, pad_edge=False, title_justify="left")
     table.title = f"Models, best first: {found.pixels:,} pixels compared, {100 * found.known:.0f} % of the ground known"
     table.add_column("model", no_wrap=True)
-    for name in ("distance", "±", "limit", "joint", "far", "F1"):
+    for name in ("distance", "±", "limit", "joint", "far", "apart", "F1"):
         table.add_column(name, justify="right")
     for one in found.candidates:
         mean, joint = one.mean, one.joint
@@ -201,6 +203,7 @@ def _table(found: Selection) -> Table:
             _number(one.limit),
             _number(None if joint is None else joint.distance),
             f"lacks {len(one.missing)}" if one.missing else f"{len(one.far_bands)} of {len(one.bands or ())}",
+            _number(one.disagreement),
             _number(one.validation_f1),
         )
     return table

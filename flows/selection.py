@@ -1,13 +1,15 @@
-"""Which network maps a scene: the nearest of those that can, chosen without labels, and what is said of the choice.
+"""Which network maps a scene, of those that can: chosen without labels, and what is said of the choice.
 
-Before a scene is pulled only its layers are known; which of the models that they allow is nearest is decided when its
-values are there, from windows spread over it. The same scene and the same models always give the same choice.
+Before a scene is pulled only its layers are known; which of the models that they allow is best is decided when its
+values are there, from windows spread over it: by their own maps of these where there are four, by distance else.
+The same scene and the same models always give the same choice.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +19,21 @@ from flows.layout import short_hash
 from flows.mapping import seen, windows
 from flows.progress import report
 from flows.scene import FloatArray, Scene, Slices
+from flows.scene_blocks import SceneBlocks
 from flows.settings import ModelSettings
 from gee.types import Observed
 from modeling.bands import BandSet
 from modeling.domains.fingerprint import Fingerprint, fingerprint_of_scene
-from modeling.domains.select import DEFAULT_SIGNAL, Ranked, chosen, rank
+from modeling.domains.own_maps import OwnMap, own_maps
+from modeling.domains.select import FEWEST_VOTES, NEAREST, VOTED, Ranked, chosen, rank, rivals
 from modeling.domains.zoo import LeftOut, Zoo, ZooModel, named_model, open_zoo
 from modeling.errors import BandSetError, DataError
 from modeling.model import WEIGHTS_FOLDER, choose_model
 
 AUTO = "auto"
 """The setting by which the program chooses."""
+MAPPED_WINDOWS = 8
+"""So many windows of a scene are mapped by every model that may be chosen, so that their maps can be compared."""
 
 
 def zoo_of(settings: ModelSettings) -> Zoo:
@@ -81,19 +87,41 @@ def scene_fingerprint(
     return fingerprint_of_scene(read, list(windows(scene.grid)), wanted.channels, seed=seed, told=told)
 
 
-def select_model(scene: Scene, zoo: Zoo, *, automatic: bool, signal: str = DEFAULT_SIGNAL) -> Selection:
-    """Rank the models of `zoo` for `scene` and choose the best.
+def scene_maps(scene: Scene, models: Sequence[ZooModel]) -> Mapping[str, OwnMap]:
+    """What the models' own maps of a few windows of a scene say of them; empty where nothing of these was seen.
 
-    Reads a few windows. Where nothing was observed the channels and the validation scores decide. Raises `BandSetError`
-    when no model can use the scene's layers.
+    All models are in memory at once. Raises `WeightsError` for weights that cannot be loaded.
+    """
+    channels = dict.fromkeys(name for one in models for name in one.bands.channels)
+    ground = SceneBlocks(scene, BandSet("compared", tuple(channels), ""), MAPPED_WINDOWS)
+    loaded = [replace(one.load(), name=one.name) for one in models]
+    try:
+        return own_maps(
+            loaded, ground, ground.bands.channels, told=lambda done: report("map with each model", done, len(ground))
+        )
+    except DataError:
+        return {}
+
+
+def select_model(scene: Scene, zoo: Zoo, *, automatic: bool, signal: str | None = None) -> Selection:
+    """Rank the models of `zoo` for `scene` and choose the best, by `signal` or by what suits their number.
+
+    Reads a few windows; where four models or more can be chosen, each maps some. Where nothing was observed the channels
+    and the validation scores decide. Raises `BandSetError` when no model can use the scene's layers.
     """
     channels = channels_of(zoo.models, scene.layer_names)
+    candidates = rivals(zoo.models, channels)
+    signal = signal or (VOTED if len(candidates) >= FEWEST_VOTES else NEAREST)
+    maps: Mapping[str, OwnMap] = {}
     try:
         found = scene_fingerprint(scene, channels, told=lambda done, total: report("compare with models", done, total))
     except DataError:
         ranked, pixels, known = rank(zoo.models, channels, by=signal), 0, 0.0
     else:
-        ranked, pixels, known = rank(zoo.models, found, by=signal), len(found), found.known
+        if signal == VOTED and len(candidates) > 1:
+            maps = scene_maps(scene, candidates)
+            signal = VOTED if maps else NEAREST
+        ranked, pixels, known = rank(zoo.models, found, by=signal, own_maps=maps), len(found), found.known
     best = chosen(ranked).model
     return Selection(
         chosen=best.name,
@@ -137,6 +165,7 @@ def _candidate(one: Ranked) -> Candidate:
         band_set=one.model.bands.name,
         missing=one.missing,
         limit=None if held is None else held.threshold,
+        disagreement=None if math.isnan(one.signals[VOTED]) else one.signals[VOTED],
         p_value=None if held is None else held.p_value,
         novel=None if held is None else held.novel,
         far_bands=() if held is None else held.far_bands,

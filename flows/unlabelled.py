@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import numpy as np
-
 from flows.errors import FlowError
-from flows.mapping import NetworkReader, windows
 from flows.progress import report
 from flows.scene import Scene
+from flows.scene_blocks import SceneBlocks
 from modeling.adaptation.adversarial import adapt_adversarial
 from modeling.adaptation.flipped import Flipped, flipped
 from modeling.adaptation.loop import Adapted
 from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
 from modeling.adaptation.self_training import self_train
 from modeling.adaptation.target import PATCH_PX, pool_of
-from modeling.bands import BandSet, assemble
 from modeling.benchmark.data import Source
-from modeling.data.batches import IGNORE, Block
 from modeling.model import LandslideModel
 from modeling.recipes import Adversarial, SelfTraining, adaptation
 from modeling.training.progress import Tick
@@ -31,27 +27,6 @@ Way = Literal["norms", "self-training", "adversarial"]
 RECIPES: Mapping[Way, str] = {"self-training": "self-training", "adversarial": "adanet-scene"}
 """How each way trains where no other recipe is named; `norms` trains nothing."""
 _LOOKED_AT = 64
-
-
-@dataclass(frozen=True)
-class SceneBlocks:
-    """The windows of a scene as blocks of which no pixel has a truth."""
-
-    scene: Scene
-    """Imagery and terrain."""
-    bands: BandSet
-    """What a network sees."""
-
-    def __len__(self) -> int:
-        return sum(1 for _ in windows(self.scene.grid))
-
-    def __iter__(self) -> Iterator[Block]:
-        read = NetworkReader(self.scene, self.bands)
-        for number, window in enumerate(windows(self.scene.grid)):
-            layers, valid = read(window)
-            channels = assemble(self.bands, layers)
-            channels[:, ~valid] = np.nan
-            yield Block(channels, np.full(valid.shape, IGNORE, np.uint8), f"window {number}", "scene")
 
 
 @dataclass(frozen=True)

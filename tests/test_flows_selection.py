@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pystac
 import pytest
+import torch
 from fakes.products import FOOTPRINT, GRID, SOURCE, facts
 from fakes.scenes import ArrayScene, array_scene
 from typer.testing import CliRunner
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from flows import cli, wording
 from flows.choice import BandDistance, Candidate, Selection
 from flows.cli_select import write_files
+from flows.progress import Progress, listen
 from flows.report import render_report
 from flows.selection import (
     AUTO,
@@ -36,9 +38,10 @@ from modeling.data.batches import Block
 from modeling.domains.fingerprint import fingerprint_of
 from modeling.domains.novelty import calibrated
 from modeling.domains.sample_file import sample_path
+from modeling.domains.select import rivals
 from modeling.domains.zoo import Zoo, ZooModel
 from modeling.errors import BandSetError, DataError, WeightsError
-from modeling.model import WEIGHTS_FOLDER, load_model
+from modeling.model import WEIGHTS_FOLDER, LandslideModel, load_model
 
 AUTOMATIC = ModelSettings()
 
@@ -100,6 +103,53 @@ def test_the_nearest_is_chosen_and_the_choice_can_be_read_again(scene: ArrayScen
     assert model_of(found, zoo).name == "near"
     with pytest.raises(DataError, match="near has changed"):
         model_of(found, Zoo((replace(zoo.models[1], weights_hash="another"),)))
+
+
+class _Redder(LandslideModel):
+    """A model that calls landslide what is redder than its `temperature`."""
+
+    def probability(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x[:, 0] > self.temperature, torch.tensor(0.9), torch.tensor(0.05))
+
+
+def voter(name: str, level: float, redder_than: float) -> ZooModel:
+    plain = load_model("msf-litenet_rgb")
+    drawn = _Redder(**{**vars(plain), "name": name, "temperature": redder_than, "threshold": 0.5})
+    return replace(member(name, level), loaded=drawn)
+
+
+def test_of_four_the_one_that_agrees_with_most_others_is_chosen_and_not_the_nearest(scene: ArrayScene) -> None:
+    red = float(np.median(scene.layers["red_post"]))
+    four = Zoo((
+        voter("near", 0.055, 1.0), voter("one", 0.4, red), voter("another", 0.6, red + 1e-4), voter("third", 0.5, red),
+    ))  # fmt: skip
+    assert {one.name for one in rivals(four.models, channels_of(four.models, scene.layer_names))} == {
+        "near", "one", "another", "third",
+    }  # fmt: skip
+    told: list[Progress] = []
+    deaf = listen(told.append)
+    found = select_model(scene, four, automatic=True)
+    deaf()
+    assert found.signal == "disagreement"
+    assert found.chosen in {"one", "another", "third"}
+    assert found.candidates[-1].name == "near"
+    assert found.candidates[-1].disagreement == 1
+    assert found.winner.disagreement is not None
+    assert found.winner.disagreement < 0.5
+    assert any("agree by an F1 of" in reason for reason in found.winner.reasons)
+    assert Progress("map with each model", 1, 1) in told
+    assert select_model(scene, four, automatic=True, signal="mean_mmd2").chosen == "near"
+    assert select_model(scene, Zoo(four.models[:3]), automatic=True).signal == "mean_mmd2", (
+        "three cannot outvote a blind one"
+    )
+    assert Selection.from_json(found.to_json()) == found
+
+
+def test_where_hardly_anything_was_seen_nobody_votes(scene: ArrayScene) -> None:
+    four = Zoo(tuple(voter(name, level, 0.05) for name, level in (("a", 0.055), ("b", 0.4), ("c", 0.5), ("d", 0.6))))
+    dark = ArrayScene(scene.grid, scene.layers, np.full_like(scene.observed, Observed.CLOUD), scene.date)
+    found = select_model(dark, four, automatic=True)
+    assert all(one.disagreement is None for one in found.candidates)
 
 
 def test_several_models_on_the_same_channels_make_another_run_when_one_changes(scene: ArrayScene, zoo: Zoo) -> None:
@@ -202,7 +252,7 @@ def test_the_choice_is_written_as_files(scene: ArrayScene, zoo: Zoo, tmp_path: P
         ([], "name an event or a cube"),
         (["us1", "--pre", "a.tif"], "name an event or a cube"),
         (["--pre", "a.tif", "--post", "b.tif"], "--dem"),
-        (["us1", "--by", "guess"], "choose one of mean_mmd2"),
+        (["us1", "--by", "guess"], "choose one of auto, disagreement, mean_mmd2"),
         (["us1", "--zoo", "nowhere"], "no folder of models nowhere"),
         (["nowhere.zarr"], "nowhere.zarr"),
     ],

@@ -120,7 +120,10 @@ def judgement(
             arms.setdefault(arm, {})[event] = {
                 "pixels": [right, true - right, true - right, 90_000], "totals": totals, "sure": sure_rows(wrong),
             }  # fmt: skip
-        zoo[event] = {name: {"mean_mmd2": 1 - f1[name], "entropy": f1[name], "relative_mmd2": None} for name in models}
+        zoo[event] = {
+            name: {"mean_mmd2": 1 - f1[name], "disagreement": 1 - f1[name], "entropy": f1[name], "relative_mmd2": None}
+            for name in models
+        }
     return {"target": target, "arms": arms, "zoo": zoo}
 
 
@@ -323,8 +326,8 @@ def test_the_pick_of_the_flow_stands_beside_that_of_the_best_signal_and_of_no_se
     figures = reduce(SETTING, made_up()).figures
     for result in (changed := made_up()).values():
         for zoo in result["zoo"].values():
-            for name, signals in zoo.items():  # the distances take single models, the multi-domain model is best
-                signals["mean_mmd2"] = float(name == MULTI)
+            for name, signals in zoo.items():  # the vote takes single models, the multi-domain model is best
+                signals["disagreement"] = float(name == MULTI)
                 signals["entropy"] = float(name != MULTI)
     after = reduce(SETTING, changed).figures
     names = ("selection_within_005", "selection_decided_within_005", "always_multi_domain_within_005")

@@ -8,7 +8,7 @@ find that disagreement tracks the error).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +41,14 @@ class OwnMap:
 
 
 def own_maps(
-    models: Sequence[LandslideModel], blocks: Blocks, channels: Sequence[str], *, pad_to: int = 32
-) -> dict[str, OwnMap]:
+    models: Sequence[LandslideModel], blocks: Blocks, channels: Sequence[str], *, pad_to: int = 32,
+    told: Callable[[int], None] | None = None,
+) -> dict[str, OwnMap]:  # fmt: skip
     """What each model's maps of `blocks`, whose channels are called `channels`, say of it; labels are never read.
 
-    Each model maps where its network lies. Blocks are padded with unknown ground to a multiple of `pad_to` pixels. Raises
-    `DataError` when a model needs a channel that is not there, when two models have one name, or when no pixel is known.
+    `told` hears how many blocks are done. Each model maps where its network lies. Blocks are padded with unknown ground to
+    a multiple of `pad_to` pixels. Raises `DataError` when a model needs a channel that is not there, when two models have
+    one name, or when no pixel is known.
     """
     if len({model.name for model in models}) != len(models):
         raise DataError(f"models with one name cannot be told apart: {', '.join(model.name for model in models)}")
@@ -56,7 +58,9 @@ def own_maps(
             raise DataError(f"{model.name} needs {', '.join(missing)}, which this ground does not have")
         wanted[model.name] = [channels.index(name) for name in model.channels]
     counts = {model.name: _Counts() for model in models}
-    for block in blocks:
+    for number, block in enumerate(blocks):
+        if told is not None and number:
+            told(number)
         known = np.isfinite(block.channels).all(axis=0)
         if not known.any():
             continue
@@ -68,6 +72,8 @@ def own_maps(
         votes = np.sum(masks, axis=0)
         for model, mask in zip(models, masks, strict=True):
             counts[model.name].compare(mask, 2 * (votes - mask) > len(models) - 1)
+    if told is not None:
+        told(len(blocks))
     if not all(count.pixels for count in counts.values()):
         raise DataError("no pixel of this ground has all channels")
     return {name: count.told(alone=len(models) == 1) for name, count in counts.items()}
