@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from modeling import bands
 from modeling.bands import BandSet
@@ -139,9 +140,12 @@ class PatchSet:
         """One patch: layers by name, float32 (y, x) each, and truth (y, x)."""
         if self.stored_layers is None:
             raise DataError(f"{self.path} holds truth only, no layers")
-        # Not torch's cast: it is faster alone, but takes the threads of the network that is being trained meanwhile.
-        stack = self.stored_layers.row(index).astype(np.float32)
-        return dict(zip(self.layers, stack, strict=True)), self.truth(index)
+        stored = self.stored_layers.row(index)
+        # Torch's cast is five times as fast as NumPy's; layer by layer, as of more values at once it would take the threads
+        # of the network that is being trained meanwhile.
+        return {
+            name: torch.from_numpy(layer).float().numpy() for name, layer in zip(self.layers, stored, strict=True)
+        }, (self.truth(index))
 
     def truth(self, index: int) -> ByteArray:
         """The truth (y, x) of one patch."""
