@@ -56,7 +56,7 @@ def _between(stack: FloatArray, at: npt.NDArray[np.float64]) -> FloatArray:
     inside = np.clip(at, 0, len(at) - 1)
     lower = np.minimum(inside.astype(np.intp), max(len(at) - 2, 0))
     share = (inside - lower).astype(np.float32)[:, None]
-    found = stack.take(np.minimum(lower + 1, len(at) - 1), axis=1)
+    found: FloatArray = stack.take(np.minimum(lower + 1, len(at) - 1), axis=1)
     below = stack.take(lower, axis=1)
     found -= below
     found *= share

@@ -143,9 +143,8 @@ class PatchSet:
         stored = self.stored_layers.row(index)
         # Torch's cast is five times as fast as NumPy's; layer by layer, as of more values at once it would take the threads
         # of the network that is being trained meanwhile.
-        return {
-            name: torch.from_numpy(layer).float().numpy() for name, layer in zip(self.layers, stored, strict=True)
-        }, (self.truth(index))
+        layers = {name: torch.from_numpy(one).float().numpy() for name, one in zip(self.layers, stored, strict=True)}
+        return layers, self.truth(index)
 
     def truth(self, index: int) -> ByteArray:
         """The truth (y, x) of one patch."""
