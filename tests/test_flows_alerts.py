@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from fakes.mail import Inbox, mail_server, webhook
+from fakes.mail import Inbox, mail_server, slack, webhook
 from fakes.running import eventually
 from fakes.wiring import on_prefect
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.actions import RunDeployment, SendNotification
 
@@ -25,6 +25,7 @@ from flows.automations import ALERTS, EMAIL, PREFIX, block_names, housekeeping, 
 from flows.campaign_events import KINDS, NAMES, emit
 from flows.deploy import DEFINITION
 from flows.errors import FlowError
+from flows.services import drain_prefect
 from flows.settings import AlertSettings, Settings
 from infra.local.stack import LocalStack
 
@@ -176,6 +177,31 @@ def test_a_webhook_hears_what_people_should_and_nothing_else(client: SyncPrefect
         assert eventually(lambda: hears(inbox, "M 6.6: a quota is used up"))
         assert len(inbox.calls) == 5, "the same failure is told once, and the rest is quiet"
         assert {call["key"] for call in inbox.calls} == {"a-secret-of-the-server"}
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # by apprise
+def test_slack_hears_of_a_version_from_a_server_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with slack(tmp_path) as (inbox, reached):
+        for name, value in (reached | {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}).items():
+            monkeypatch.setenv(name, value)
+        with LocalStack(tmp_path / "home", catalogues=[], usgs_folders=[], prefect=True) as own:
+            variables = {name: value for name, value in own.environment().items() if name.startswith("PREFECT_")}
+            for name, value in variables.items():
+                monkeypatch.setenv(name, value)
+            with on_prefect(variables), get_client(sync_client=True) as client:
+                SlackWebhook(url="https://hooks.slack.com/services/T00000000/B00000000/abcdefgh").save("ops")
+                put_automations(client, with_blocks("slack-webhook/ops"))
+                shown = json.dumps([each.model_dump(mode="json") for each in client.read_automations()])
+                assert "abcdefgh" not in shown
+                drain_prefect()  # or events would still go to the server of other tests
+                assert emit("published", "us1", **NUMBERS)
+                assert eventually(lambda: bool(inbox.calls))
+                drain_prefect()
+    (call,) = inbox.calls
+    assert call["path"] == "/services/T00000000/B00000000/abcdefgh"
+    told = json.dumps(call)
+    assert "version 2 published: 3,412 landslides, 12.3 km" in told
+    assert "https://example.org/item.json" in told
 
 
 def test_a_block_that_is_not_there_is_named(client: SyncPrefectClient) -> None:
