@@ -189,11 +189,11 @@ def _table(found: Selection) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(box=SIMPLE, pad_edge=False, title_justify="left")
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 0, 0, 1), title_justify="left")
     table.title = f"Models, best first: {found.pixels:,} pixels compared, {100 * found.known:.0f} % of the ground known"
     table.add_column("model", no_wrap=True)
     for name in ("distance", "±", "limit", "joint", "far", "apart", "F1"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for one in found.candidates:
         mean, joint = one.mean, one.joint
         table.add_row(
@@ -210,4 +210,4 @@ def _table(found: Selection) -> Table:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:.2f}"
