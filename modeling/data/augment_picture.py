@@ -31,18 +31,13 @@ def rescale(
     offset = room * rng.random(2) + 0.5 / factor - 0.5
 
     rows, columns = (np.arange(length) / factor + start for length, start in zip(truth.shape, offset, strict=True))
-    # A centre may lie up to half a pixel beyond the outermost centres and still be inside the patch.
-    beyond = [(at < -0.5) | (at > length - 0.5) for at, length in zip((rows, columns), truth.shape, strict=True)]
-    outside = beyond[0][:, None] | beyond[1]
-
     stack = np.stack(list(layers.values()), dtype=np.float32, casting="unsafe")
     # Along rows twice: neighbours in memory are gathered several times as fast as those a row apart.
     moved = _turned(_between(_turned(_between(stack, rows)), columns))
     nearest = [np.clip(np.rint(at), 0, len(at) - 1).astype(np.intp) for at in (rows, columns)]
     turned = truth[np.ix_(*nearest)]
-    if outside.any():
-        turned[outside] = IGNORE
-        np.copyto(moved, np.float32(np.nan), where=outside)
+    turned[_beyond(rows)] = IGNORE
+    turned[:, _beyond(columns)] = IGNORE
     return dict(zip(layers, moved, strict=True)), turned
 
 
@@ -51,11 +46,17 @@ def _turned(stack: FloatArray) -> FloatArray:
     return np.ascontiguousarray(stack.transpose(0, 2, 1))
 
 
+def _beyond(at: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Positions outside the patch: a centre may lie up to half a pixel beyond the outermost centres and still be inside."""
+    return (at < -0.5) | (at > len(at) - 0.5)
+
+
 def _between(stack: FloatArray, at: npt.NDArray[np.float64]) -> FloatArray:
-    """Rows of (layer, y, x) at fractional positions, linearly between their neighbours; beyond the ends, the ends."""
+    """Rows of (layer, y, x) at fractional positions, linearly between their neighbours; NaN outside the patch."""
     inside = np.clip(at, 0, len(at) - 1)
     lower = np.minimum(inside.astype(np.intp), max(len(at) - 2, 0))
     share = (inside - lower).astype(np.float32)[:, None]
+    share[_beyond(at)] = np.nan
     found: FloatArray = stack.take(np.minimum(lower + 1, len(at) - 1), axis=1)
     below = stack.take(lower, axis=1)
     found -= below
@@ -67,7 +68,7 @@ def _between(stack: FloatArray, at: npt.NDArray[np.float64]) -> FloatArray:
 def recolour(
     layers: Mapping[str, FloatArray], rng: np.random.Generator, brightness: Range, saturation: Range
 ) -> dict[str, FloatArray]:
-    """Multiply each phase's image by one factor, and its colours' distance from grey by another."""
+    """Multiply each phase's image by one factor, in place, and its colours' distance from grey by another."""
     out = dict(layers)
     kinds = {name: kind for name in layers if (kind := optical(name))}
     for phase in ("pre", "post"):
@@ -76,7 +77,8 @@ def recolour(
             continue
         if brightness != (1.0, 1.0):
             factor = np.float32(rng.uniform(*brightness))
-            out |= {name: out[name] * factor for name in images.values()}
+            for name in images.values():
+                out[name] *= factor
         if saturation != (1.0, 1.0) and all(colour in images for colour in _RGB):
             rgb = np.stack([out[images[colour]] for colour in _RGB])
             grey = (rgb * _GREY).sum(axis=0)
