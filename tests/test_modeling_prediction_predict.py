@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -230,13 +229,16 @@ def test_tiles_of_one_shape_go_through_the_network_together_and_give_the_same_ma
 def test_lanes_change_nothing_but_who_computes(batch: int) -> None:
     class Heard(Blur):
         def probability(self, channels: torch.Tensor) -> torch.Tensor:
-            heard.add((threading.current_thread().name, torch.get_num_threads()))
-            time.sleep(0.002)  # or one thread might be quick enough to take all tiles
+            here = (threading.current_thread().name, torch.get_num_threads())
+            if here not in heard:
+                heard.add(here)
+                together.wait(60)  # or one thread might be quick enough to take all tiles
             return super().probability(channels)
 
     before, heard, maps = torch.get_num_threads(), set[tuple[str, int]](), []
     for lanes in (1, 2, 3):
         heard.clear()
+        together = threading.Barrier(lanes)
         scene = Scene((100, 90))
         predict_tiles(Heard(), scene.read, scene.shape, scene.write, tile_px=16, halo_px=4, batch=batch, lanes=lanes)
         assert (scene.written == 1).all()
