@@ -90,8 +90,8 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
     With several `devices` each step takes `recipe.batch` patches on each of them, and the program that called this is
     started again for each further device (torch's distributed data parallel): call it before anything is written.
     `steps_an_epoch` counts steps of all devices together; recipes that count in epochs need it. `workers` processes draw
-    the patches, 0 for a thread of this one; None takes what suits the device. `storage` is what the model's matrices are
-    rounded to. `frozen` names modules of the network that stay as they are, batch-norm statistics included
+    the patches ahead, 0 for this one when a step asks; None takes what suits the device. `storage` is what the model's
+    matrices are rounded to. `frozen` names modules of the network that stay as they are, batch-norm statistics included
     (`modeling.adaptation.freezing` knows those of each network). `data` says, in plain values, of which data `sampler` and
     `validation` are: a checkpoint is gone on from only with the same. `tell` may raise to stop the run, which can go on
     later.
