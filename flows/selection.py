@@ -116,6 +116,7 @@ def select_model(scene: Scene, zoo: Zoo, *, automatic: bool, signal: str | None 
     try:
         found = scene_fingerprint(scene, channels, told=lambda done, total: report("compare with models", done, total))
     except DataError:
+        signal = NEAREST  # no map to vote on
         ranked, pixels, known = rank(zoo.models, channels, by=signal), 0, 0.0
     else:
         if signal == VOTED and len(candidates) > 1:

@@ -150,6 +150,7 @@ def test_where_hardly_anything_was_seen_nobody_votes(scene: ArrayScene) -> None:
     dark = ArrayScene(scene.grid, scene.layers, np.full_like(scene.observed, Observed.CLOUD), scene.date)
     found = select_model(dark, four, automatic=True)
     assert all(one.disagreement is None for one in found.candidates)
+    assert found.signal == "mean_mmd2", "the record names no vote that was not held"
 
 
 def test_several_models_on_the_same_channels_make_another_run_when_one_changes(scene: ArrayScene, zoo: Zoo) -> None:
