@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from modeling.data.augment import AUGMENTATIONS, augment, augmentation
+from modeling.data.augment import AUGMENTATIONS, augment, augment_batch, augmentation
 from modeling.data.augment_scene import optical
 from modeling.data.batches import IGNORE
 from modeling.data.patch_formats import HR_GLDD_BANDS, LANDSLIDE4SENSE_BANDS
@@ -58,6 +58,18 @@ def test_shapes_types_and_labels_stay_possible(name: str, seed: int) -> None:
     assert all(np.array_equal(before[key], layers[key]) for key in layers), "the caller's arrays stay as they are"
     again, _ = augment(layers, truth, np.random.default_rng(seed), AUGMENTATIONS[name])
     assert all(np.array_equal(out[key], again[key], equal_nan=True) for key in out)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_batch_is_its_patches_one_by_one(name: str) -> None:
+    patches = [patch(seed) for seed in range(3)]
+    stacks = [(np.stack(list(layers.values())), truth) for layers, truth in patches]
+    rngs = [np.random.default_rng(seed) for seed in (3, 4, 5)]
+    together, labels = augment_batch(stacks, LAYERS, rngs, AUGMENTATIONS[name])
+    for number, (layers, truth) in enumerate(patches):
+        alone, label = augment(layers, truth, np.random.default_rng(3 + number), AUGMENTATIONS[name])
+        np.testing.assert_array_equal(together[number], np.stack(list(alone.values())))
+        np.testing.assert_array_equal(labels[number], label)
 
 
 def test_none_changes_nothing() -> None:

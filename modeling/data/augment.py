@@ -14,7 +14,7 @@ azimuths too, which is meant: colour and contrast are to be learnt, not one morn
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,20 +82,47 @@ def augment(
     layers: Mapping[str, FloatArray], truth: ByteArray, rng: np.random.Generator, sizes: Augmentation
 ) -> tuple[dict[str, FloatArray], ByteArray]:
     """One patch, changed: `layers` (y, x) by name, `truth` (y, x) of 0, 1, 255; the patch must be square."""
-    changed, truth = _orient(layers, truth, rng, sizes)
+    stack = np.stack(list(layers.values()), dtype=np.float32, casting="unsafe")
+    changed, moved = augment_batch([(stack, truth)], tuple(layers), [rng], sizes)
+    return dict(zip(layers, changed[0], strict=True)), moved[0]
+
+
+def augment_batch(
+    patches: Sequence[tuple[FloatArray, ByteArray]],
+    names: Sequence[str],
+    rngs: Sequence[np.random.Generator],
+    sizes: Augmentation,
+) -> tuple[FloatArray, ByteArray]:
+    """Patches of one size, each changed by what its own generator draws, into new arrays.
+
+    A patch is its layers float32 (layer, y, x), called `names`, and its truth (y, x); it stays as it is. Returns layers
+    (patch, layer, y, x) and truth (patch, y, x). All patches at once take a quarter of the time of one by one: most of
+    that goes into finding out what to do, and torch's threads share the patches.
+    """
+    first, labels = patches[0]
+    stack, truth = np.empty((len(patches), *first.shape), np.float32), np.empty((len(patches), *labels.shape), np.uint8)
+    for patch, rng, layers_out, truth_out in zip(patches, rngs, stack, truth, strict=True):
+        _orient(*patch, names, rng, sizes, layers_out, truth_out)
     if sizes.scale != (1.0, 1.0):
-        changed, truth = rescale(changed, truth, rng, sizes.scale)
-    changed = change_scene(changed, truth, rng, sizes)
-    changed = recolour(changed, rng, sizes.brightness, sizes.saturation)
-    return drop_bands(changed, rng, sizes.band_dropout), truth
+        stack, truth = rescale(stack, truth, rngs, sizes.scale)
+    if sizes.changes_scene:
+        for layers, labels, rng in zip(stack, truth, rngs, strict=True):
+            before = dict(zip(names, layers, strict=True))
+            for name, layer in change_scene(before, labels, rng, sizes).items():
+                if layer is not before[name]:
+                    before[name][...] = layer
+    recolour(stack, names, rngs, sizes.brightness, sizes.saturation)
+    drop_bands(stack, rngs, sizes.band_dropout)
+    return stack, truth
 
 
 def _orient(
-    layers: Mapping[str, FloatArray], truth: ByteArray, rng: np.random.Generator, sizes: Augmentation
-) -> tuple[dict[str, FloatArray], ByteArray]:
-    """Mirror and turn; the returned arrays are new."""
+    layers: FloatArray, truth: ByteArray, names: Sequence[str], rng: np.random.Generator, sizes: Augmentation,
+    layers_out: FloatArray, truth_out: ByteArray,
+) -> None:  # fmt: skip
+    """Mirror and turn a patch (layer, y, x) with its truth (y, x)."""
     north_south, east_west, turn = rng.random(3) < 0.5
-    bound = sizes.relight and "hillshade" in layers
+    bound = sizes.relight and "hillshade" in names
     north_south, east_west = north_south and sizes.flips, east_west and sizes.flips
     turn = turn and sizes.diagonal and not bound
     quarters = int(rng.integers(4)) if sizes.quarter_turns and not bound else 0
@@ -106,9 +133,7 @@ def _orient(
         array = array.swapaxes(-2, -1) if turn else array
         return np.rot90(array, quarters, axes=(-2, -1)) if quarters else array
 
-    # All layers at once: one by one, finding out how to walk them takes as long as the walk.
-    stack = np.stack(list(layers.values()), dtype=np.float32, casting="unsafe")
-    out = dict(zip(layers, np.array(moved(stack), order="C"), strict=True))
+    layers_out[...], truth_out[...] = moved(layers), moved(truth)
     if east_west and bound:
-        out["hillshade"] = np.clip(2 * _FLAT_HILLSHADE - out["hillshade"], 0, 255).astype(np.float32)
-    return out, np.array(moved(truth), dtype=np.uint8, order="C")
+        hillshade = layers_out[names.index("hillshade")]
+        hillshade[...] = np.clip(2 * _FLAT_HILLSHADE - hillshade, 0, 255)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -57,6 +57,11 @@ class Scene:
     """Share of phases in which nothing is known beyond a swath edge, or under clouds."""
     terrain_noise_deg: float = 1.5
     """Largest standard deviation of smooth noise on the slope: other surface models."""
+
+    @property
+    def changes_scene(self) -> bool:
+        """Whether any of these is turned on."""
+        return any(getattr(self, size.name) for size in fields(Scene))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -199,6 +200,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return about
 
 
+@lru_cache(maxsize=4096)  # a patch is read in less time than a path is made
 def _chunk_path(folder: Path, number: int, other_axes: int) -> Path:
     """The file of a chunk: `c/3/0/0`."""
     return folder.joinpath("c", str(number), *["0"] * other_axes)
