@@ -92,6 +92,8 @@ class Director:
         if now >= self._off_until:
             self._hand_out(now)
         self._keep(now)
+        if self._over():  # before the clock leaps to what is due after the end, again and again
+            return
         if not self._at_work() and (moment := self._next_moment(now)) > now:
             self._clock.leap(moment)
         else:
@@ -100,7 +102,7 @@ class Director:
     def _hand_out(self, now: dt.datetime) -> None:
         """What there is to do, to those who have nothing to do."""
         if self._watch.idle:
-            if now >= self._next_poll and now <= self._story.end + self._every:
+            if self._next_poll <= min(now, self._story.end):
                 self._world.set_clock(now)
                 self._watch.ask(do="poll", now=now.isoformat())
                 self._next_poll = now + self._every
