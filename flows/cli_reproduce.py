@@ -7,8 +7,9 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -186,8 +187,7 @@ def _publish(experiment: Experiment, setting: Setting, ledger: Ledger, out: Path
     from modeling.experiments.engine import failed, finished
     from modeling.experiments.report import Made, publish
 
-    command = shlex.join(["quakeslide", *(each for each in sys.argv[1:] if each != "--report-only")])
-    made = Made(command, dt.datetime.now(dt.UTC).date().isoformat(), this_device(setting.device))
+    made = Made(command_of(sys.argv[1:]), dt.datetime.now(dt.UTC).date().isoformat(), this_device(setting.device))
     broken = failed(experiment, setting, ledger)
     runs = len(experiment.plan(setting))
     paths = publish(experiment, setting, finished(experiment, setting, ledger), broken, runs, made, out)
@@ -219,6 +219,13 @@ def _source(
     trained = names_of(domains) or stored.having("training")
     tested = names_of(tests) or stored.having("test")
     return stored, trained, tested, stored.patch_px
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """What was typed, without where this machine keeps its work and whether there was only a report to write."""
+    words = [word for word in arguments if word != "--report-only" and not word.startswith("--work=")]
+    kept = [word for before, word in pairwise(["", *words]) if "--work" not in (before, word)]
+    return shlex.join(["quakeslide", *kept])
 
 
 def _regions(text: str, patches: int, a_region: int) -> tuple[int, int, int]:

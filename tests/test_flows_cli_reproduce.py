@@ -81,6 +81,22 @@ def test_what_is_wrong_is_said_before_any_work(
     assert not list(tmp_path.rglob("runs"))
 
 
+def test_a_report_tells_what_was_typed_and_not_where_the_work_lies() -> None:
+    typed = [
+        "reproduce",
+        "xu2022",
+        "--work",
+        "/here/some where",
+        "--seeds",
+        "0",
+        "--report-only",
+        "--work=/there",
+        "--out",
+        "a b",
+    ]
+    assert cli_reproduce.command_of(typed) == "quakeslide reproduce xu2022 --seeds 0 --out 'a b'"
+
+
 def test_numbers_with_commas() -> None:
     assert numbers("1, 2,", int, "--seeds") == [1, 2]
     with pytest.raises(FlowError, match="--rates"):

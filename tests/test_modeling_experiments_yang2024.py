@@ -170,6 +170,8 @@ def test_the_report_says_what_was_measured_on_what(tmp_path: Path) -> None:
         assert words in text
     assert stored["simulated"] is True
     assert len(stored["runs"]) == 24
+    assert all("margins" not in run["evaluation"] for run in stored["runs"].values() if "evaluation" in run)
+    assert any(run.get("evaluation", {}).get("blocks") for run in stored["runs"].values())
     assert imread(paths["png"]).shape[0] > 500
     mine = replace(SETTING, source=NoData("patches"))  # type: ignore[arg-type]
     assert (
