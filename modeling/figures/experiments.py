@@ -71,7 +71,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             places, values = [place for place, _ in there], [value for _, value in there]
             marks = axes.plot(places, values, "D", markersize=6, color=colour, label=f"{name}, as printed")
             marks[0].set_markerfacecolor("white")
-    axes.set_xticks(range(len(panel.groups)), list(panel.groups))
+    axes.set_xticks(range(len(panel.groups)), [group.replace(" ", "\n") for group in panel.groups])
     axes.set_xlim(-0.6, len(panel.groups) - 0.4)
     axes.margins(y=0.12)
     handles, labels = axes.get_legend_handles_labels()
