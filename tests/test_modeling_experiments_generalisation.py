@@ -27,6 +27,7 @@ from modeling.experiments.generalisation import EXPERIMENT, plan, reduce
 from modeling.experiments.generalisation_works import (
     FEW,
     MULTI,
+    ON_MEANS,
     OWN,
     TEMPERATURES,
     FewLabels,
@@ -105,8 +106,9 @@ def sure_rows(wrong: float) -> list[list[float]]:
 def judgement(
     target: str, models: tuple[str, ...], f1: Mapping[str, float], wrong: float, bias: float
 ) -> dict[str, Any]:
-    """Made-up counts: every arm has its F1, maps show `bias` times the true area."""
+    """Made-up counts: every arm has its F1, models of the zoo and of labels also on scene means; `bias` times the area."""
     arms: dict[str, Any] = {}
+    f1 = {**f1, **{f"{arm}{ON_MEANS}": score for arm, score in f1.items() if arm in {*models, OWN, FEW}}}
     zoo: dict[str, Any] = {}
     for number in range(EVENTS):
         event = f"{target}-{number}"
@@ -288,9 +290,26 @@ def test_a_judgement_maps_in_every_way_that_it_has_models_for(monkeypatch: pytes
     here = Elsewhere(tmp_path, "cpu")
     Sample(Mix("a", (Part("a", 4),)), SIDE)(here)  # type: ignore[arg-type]
     work = Judge("c", "main", (("a", "single"),), (("a", "sample"),), ("a",), "self")
-    arms = work(here)["arms"]  # type: ignore[arg-type]
-    assert {MULTI, "a", "self-training", "self-training + test-time augmentation"} <= set(arms)
-    assert not {OWN, FEW} & set(arms)
+    made = work(here)  # type: ignore[arg-type]
+    arms = made["arms"]
+    assert {MULTI, "a", "self-training", "self-training + test-time augmentation", "batch norms"} <= set(arms)
+    assert {f"{arm}{ON_MEANS}" for arm in (MULTI, "a", "self-training", "all models")} <= set(arms)
+    assert f"self-training and all models{ON_MEANS} + test-time augmentation" in arms
+    assert not {OWN, FEW} & {arm.removesuffix(ON_MEANS) for arm in arms}
+    assert set(next(iter(made["zoo"].values()))) == {MULTI, "a"}
+
+
+def test_the_zoo_is_judged_on_scene_means_and_the_best_single_model_as_it_was_trained() -> None:
+    found = made_up()
+    for result in found.values():
+        for arm, events in result["arms"].items():
+            if arm.endswith(ON_MEANS) and arm.removesuffix(ON_MEANS) in MANY:
+                for event in events.values():
+                    event["pixels"] = [9000, 1000, 1000, 90_000]
+    figures = reduce(SETTING, found).figures
+    assert figures["macro_f1_best_single"]["value"] == pytest.approx((6 * 0.5 + 0.48) / 7, abs=1e-3)
+    assert figures["macro_f1_best_single_on_scene_means"]["value"] == pytest.approx(0.9)
+    assert figures["selection_within_005"]["value"] == 0  # the signals still name the multi-domain model
 
 
 def test_a_map_that_is_never_sure_has_not_kept_the_promise() -> None:

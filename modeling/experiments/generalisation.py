@@ -37,7 +37,7 @@ VALIDATIONS = 4
 """So often a training run is validated: with several domains that is a third of its time."""
 _WATCHED = 35
 """Training patches of each domain in the small mix whose validation patches watch over self-training."""
-_PASSES = 24
+_PASSES = 88
 """How many times a judgement maps each event."""
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from modeling.benchmark.compare import Estimate
 from modeling.experiments.covering import held_out_sets
 from modeling.experiments.engine import Finished
-from modeling.experiments.generalisation_works import FEW, OWN, SURE, TEMPERATURES, judged
+from modeling.experiments.generalisation_works import FEW, ON_MEANS, OWN, SURE, TEMPERATURES, judged
 from modeling.experiments.setting import Setting
 from modeling.scoring.metrics import scores_of
 from modeling.uncertainty.conformal import LEVEL, TotalsCalibration, fit_totals
@@ -27,7 +27,7 @@ from modeling.uncertainty.totals import EventTotals
 DoubleArray = npt.NDArray[np.float64]
 RESAMPLES = 2000
 PICK = "picked by "
-"""An arm of this name is, for every event, the model of the zoo with the best value of the signal that follows."""
+"""An arm of this name is, for every event, the model on scene means with the best value of the signal that follows."""
 NOVELTY = "mean squared MMD to the multi-domain training mix"
 _LOW_LEVEL = 0.5
 
@@ -73,7 +73,7 @@ def decide(setting: Setting, found: Finished, target: str) -> Choice | None:
     every = [result for results in others.values() for result in results]
     names = [arm for arm in arms_of(every[0]) if all(arm in arms_of(result) for result in every)]
     # An arm that is named after a domain is one model of the zoo: it stands behind the arms that pick it.
-    names = [arm for arm in names if arm not in setting.domains]
+    names = [arm for arm in names if arm.removesuffix(ON_MEANS) not in setting.domains]
 
     def mean(arm: str) -> float:
         return float(np.mean([np.mean([f1(result, arm) for result in results]) for results in others.values()]))
@@ -119,7 +119,8 @@ def arms_of(result: Mapping[str, Any]) -> list[str]:
     """The label-free arms of a judgement, and one for each signal that picks models."""
     signals = next(iter(next(iter(result["zoo"].values())).values()))
     usable = [name for name in signals if _known(result, name)]
-    return [*(arm for arm in result["arms"] if arm not in {OWN, FEW}), *(f"{PICK}{name}" for name in usable)]
+    unlabelled = [arm for arm in result["arms"] if arm.removesuffix(ON_MEANS) not in {OWN, FEW}]
+    return [*unlabelled, *(f"{PICK}{name}" for name in usable)]
 
 
 def _known(result: Mapping[str, Any], signal: str) -> bool:
@@ -131,7 +132,7 @@ def events_of(result: Mapping[str, Any], arm: str) -> dict[str, Mapping[str, Any
     if not arm.startswith(PICK):
         return dict(result["arms"][arm])
     signal = arm.removeprefix(PICK)
-    return {event: result["arms"][picked(result, event, signal)][event] for event in result["zoo"]}
+    return {event: result["arms"][picked(result, event, signal) + ON_MEANS][event] for event in result["zoo"]}
 
 
 def picked(result: Mapping[str, Any], event: str, signal: str) -> str:

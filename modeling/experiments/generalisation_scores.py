@@ -21,7 +21,7 @@ from modeling.experiments.generalisation_choice import (
     pixels,
     totals,
 )
-from modeling.experiments.generalisation_works import MULTI, SURE, TEMPERATURES
+from modeling.experiments.generalisation_works import MULTI, ON_MEANS, SURE, TEMPERATURES
 from modeling.scoring.metrics import scores_of
 
 NEAR = 0.05
@@ -60,6 +60,11 @@ class Scored:
     def best_single(self, target: str) -> str:
         """The single-domain model that is best on the region by its own labels: nobody could have known it."""
         return max(self.singles(target), key=lambda arm: _mean_f1(self.counts(target, arm)))
+
+    def best_single_on_means(self, target: str) -> DoubleArray:
+        """Counts of the same among those models when each is on scene means."""
+        arms = (f"{name}{ON_MEANS}" for name in self.singles(target))
+        return self.counts(target, max(arms, key=lambda arm: _mean_f1(self.counts(target, arm))))
 
     def fixed_single(self) -> str:
         """The domain whose model is best on the mean over all other regions."""
@@ -177,9 +182,9 @@ def rank_correlation(signal: str) -> PerEvent:
 
 
 def zoo_f1(result: Mapping[str, Any], event: str) -> dict[str, float]:
-    """Model of the zoo -> its F1 on an event."""
+    """Model of the zoo -> its F1 on an event, on scene means as the signals are."""
     return {
-        name: float(scores_of(np.array(result["arms"][name][event]["pixels"], float))["f1"])
+        name: float(scores_of(np.array(result["arms"][f"{name}{ON_MEANS}"][event]["pixels"], float))["f1"])
         for name in result["zoo"][event]
     }
 

@@ -11,6 +11,7 @@ import torch
 
 from modeling.adaptation.ensemble import ensemble_of, weights_of_distances
 from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
+from modeling.adaptation.scene_means import match_scene
 from modeling.adaptation.self_training import self_train
 from modeling.adaptation.transfer import Joint
 from modeling.adaptation.tta import TTA
@@ -43,6 +44,12 @@ SURE = ("claimed", "wrong", "landslides", "claimed_both", "wrong_both", "nll")
 """What is counted at each of them; `nll` is a sum over pixels."""
 MULTI, OWN, FEW, SELF = "multi-domain", "trained on the region", "20 patches", "self-training"
 """Arms beside those that are named after the domain of a single-domain model."""
+ON_MEANS = " on scene means"
+"""Ends the name of an arm whose model was matched to each event (`modeling.adaptation.scene_means`)."""
+TURNED = " + test-time augmentation"
+"""Ends the name of an arm that takes the mean over mirror images."""
+ALL = "all models"
+"""Asked together: several domains count as much as all single ones."""
 ADAPTED_SHARE = 0.125
 """Self-training takes this share of the steps of a full run, fine-tuning with few labels twice as many."""
 
@@ -176,7 +183,7 @@ class Judge:
     """Key of a model with a few labels of the region, for comparison only."""
 
     def __call__(self, desk: Desk) -> dict[str, Any]:
-        """`arms`: arm -> event -> counts; `zoo`: event -> model -> signals."""
+        """`arms`: arm -> event -> counts; `zoo`: event -> model -> signals, of the models on scene means."""
         bands = channels_of(desk.source)
         samples = {domain: load_fingerprint(desk.needs[key] / SAMPLE) for domain, key in self.samples}
 
@@ -188,25 +195,27 @@ class Judge:
         prints: dict[str, Fingerprint] = {domain: samples[domain] for domain, _ in self.singles}
         prints[MULTI] = mixed([samples[name] for name in self.sources], [1.0] * len(self.sources), rows=ROWS)
         zoo = [ZooModel.of(model, prints[model.name]) for model in (main, *singles)]
-        fixed: dict[str, Scorable] = {model.name: model for model in (main, *singles)}
-        itself = model_of(self.self_trained) if self.self_trained else None
-        if itself is not None:
-            fixed[SELF] = itself
-        for arm, key in ((OWN, self.own), (FEW, self.few)):
-            if key:
-                fixed[arm] = model_of(key)
+        fixed = {model.name: model for model in (main, *singles)}
+        fixed |= {
+            arm: model_of(key) for arm, key in ((SELF, self.self_trained), (OWN, self.own), (FEW, self.few)) if key
+        }
         blocks = desk.source.blocks("test", bands, [self.target])
         arms: dict[str, dict[str, Any]] = {}
         signals: dict[str, Any] = {}
         for done, block in enumerate(blocks, start=1):
             event = One(block)
             region = fingerprint_of(event, bands.channels, rows=ROWS)
-            ranked = rank(zoo, region, own_maps=own_maps([main, *singles], event, bands.channels))
+            # Named as they were: they are the same models of the zoo.
+            matched = {arm: replace(match_scene(model, event), name=model.name) for arm, model in fixed.items()}
+            own = own_maps([matched[model.name] for model in (main, *singles)], event, bands.channels)
+            ranked = rank(zoo, region, own_maps=own)
             signals[block.name] = {each.model.name: _plain(each) for each in ranked}
             apart = {each.model.name: each.signals["mean_mmd2"] for each in ranked}
-            made = {**fixed, **_adapted(main, singles, event, apart, desk.device)}
-            if itself is not None:
-                made[f"{SELF} + test-time augmentation"] = _turned(itself)
+            made: dict[str, Scorable] = {**fixed, **{f"{arm}{ON_MEANS}": model for arm, model in matched.items()}}
+            made |= _adapted(main, singles, event, apart, desk.device)
+            made |= _together(matched, [model.name for model in singles])
+            if self.self_trained:
+                made[f"{SELF}{TURNED}"] = _turned(fixed[SELF])
             for arm, model in made.items():
                 arms.setdefault(arm, {})[block.name] = counted(model, block, max(apart[MULTI], 0.0), desk.device)
             desk.tell(done, len(blocks), block.name)
@@ -236,16 +245,28 @@ def _adapted(
     except DataError:  # so little was seen of the event that no patch is known: n = 0, the source's statistics stay
         norms = main
     weights = weights_of_distances([apart[model.name] for model in singles])
-    near = ensemble_of(singles, weights, name="near", pooling="logit")
-    # The model of several domains counts as much as all single-domain models together.
-    both = ensemble_of([main, *singles], [1.0, *weights], name="both", pooling="logit")
     return {
         "batch norms": norms,
-        "test-time augmentation": _turned(main),
-        "batch norms + test-time augmentation": _turned(norms),
-        "ensemble of near domains": near,
-        "ensemble with the multi-domain model": both,
+        f"{MULTI}{TURNED}": _turned(main),
+        f"batch norms{TURNED}": _turned(norms),
+        "ensemble of near domains": ensemble_of(singles, weights, name="near", pooling="logit"),
     }
+
+
+def _together(matched: Mapping[str, LandslideModel], singles: Sequence[str]) -> dict[str, Scorable]:
+    """The label-free arms of several models that were matched to one event, and of one that is turned as well."""
+    made: dict[str, Scorable] = {}
+    for arm, of_all in ((MULTI, ALL), (SELF, f"{SELF} and {ALL}")):
+        if arm not in matched:
+            continue
+        made[f"{arm}{ON_MEANS}{TURNED}"] = _turned(matched[arm])
+        members = [matched[arm], *(matched[name] for name in singles)]
+        # Where the members of a linear pool differ it is unsure: what is wrong about one event is seldom so in all.
+        together = ensemble_of(members, [float(len(singles)), *[1.0] * len(singles)], name="all", pooling="probability")
+        made[f"{of_all}{ON_MEANS}"] = together
+        if arm == SELF:  # as many passes as all other arms together: once is enough
+            made[f"{of_all}{ON_MEANS}{TURNED}"] = _turned(together)
+    return made
 
 
 def _turned(model: LandslideModel) -> TTA:
