@@ -32,10 +32,12 @@ def adapt_unlabelled(
         str, typer.Argument(help="An event with a published version, or a folder of `quakeslide map-raster`.")
     ],
     way: Annotated[
-        Literal["norms", "self-training", "adversarial"],
+        Literal["scene-means", "norms", "self-training", "adversarial"],
         typer.Option(
-            help="norms: batch-norm statistics of the scene, in seconds. self-training: on its own surest pixels, beside "
-            "labelled ground. adversarial: ADANet, maps that cannot be told from those of labelled ground."
+            help="scene-means: the scene's means of light, taken half of the way to those of the training ground. "
+            "norms: batch-norm statistics of the scene. Both take seconds and train nothing. self-training: on its own "
+            "surest pixels, beside labelled ground. adversarial: ADANet, maps that cannot be told from those of labelled "
+            "ground."
         ),
     ] = "self-training",
     source: Annotated[
@@ -50,7 +52,7 @@ def adapt_unlabelled(
         typer.Option(help="How the way trains, of those that `quakeslide recipes` lists for it; default: its own."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of training, instead of the recipe's; for all ways but norms.")
+        int | None, typer.Option(min=1, help="Of training, instead of the recipe's, for a way that trains.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder that receives the network and its card.")] = Path("models"),
     version: Annotated[int | None, typer.Option(min=1, help="The version of the event; default: the newest.")] = None,
@@ -86,7 +88,7 @@ def adapt_unlabelled(
     with _parent(event, version, weights, given, bands, scale, data) as parent, shown_progress():
         model = parent.model
         labelled = None if how is None else _source(source, model, weights, work)
-        made, moved = fitted(model, parent.scene, how, labelled, seed=seed)
+        made, moved = fitted(model, parent.scene, way, how, labelled, seed=seed)
     path = save_model(made, out)
     say(
         f"{100 * moved.changed:.2f} % of the ground looked at changes its class; {100 * moved.before:.2f} % of it was landslide "

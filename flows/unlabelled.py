@@ -16,6 +16,7 @@ from modeling.adaptation.adversarial import adapt_adversarial
 from modeling.adaptation.flipped import Flipped, flipped
 from modeling.adaptation.loop import Adapted
 from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
+from modeling.adaptation.scene_means import match_scene
 from modeling.adaptation.self_training import self_train
 from modeling.adaptation.target import PATCH_PX, pool_of
 from modeling.benchmark.data import Source
@@ -23,9 +24,9 @@ from modeling.model import LandslideModel
 from modeling.recipes import Adversarial, SelfTraining, adaptation
 from modeling.training.progress import Tick
 
-Way = Literal["norms", "self-training", "adversarial"]
+Way = Literal["scene-means", "norms", "self-training", "adversarial"]
 RECIPES: Mapping[Way, str] = {"self-training": "self-training", "adversarial": "adanet-scene"}
-"""How each way trains where no other recipe is named; `norms` trains nothing."""
+"""How each way trains where no other recipe is named; the others train nothing."""
 _LOOKED_AT = 64
 
 
@@ -40,13 +41,13 @@ class Labelled:
 
 
 def how_to(way: Way, recipe: str | None, steps: int | None) -> Adversarial | SelfTraining | None:
-    """The recipe of a way, or the one that is named, `steps` long where that is given; None for `norms`.
+    """The recipe of a way, or the one that is named, `steps` long where that is given; None for one that trains nothing.
 
-    Raises `DataError` for a recipe of another way, `FlowError` for one of `norms`.
+    Raises `DataError` for a recipe of another way, `FlowError` for one of a way that trains nothing.
     """
-    if way == "norms":
+    if way not in RECIPES:
         if recipe is not None:
-            raise FlowError(f"--way norms trains nothing, so it has no recipe: leave out --recipe {recipe}")
+            raise FlowError(f"--way {way} trains nothing, so it has no recipe: leave out --recipe {recipe}")
         return None
     name = recipe or RECIPES[way]
     made: Adversarial | SelfTraining
@@ -55,18 +56,22 @@ def how_to(way: Way, recipe: str | None, steps: int | None) -> Adversarial | Sel
 
 
 def fitted(
-    model: LandslideModel, scene: Scene, how: Adversarial | SelfTraining | None, labelled: Labelled | None, *,
+    model: LandslideModel, scene: Scene, way: Way, how: Adversarial | SelfTraining | None, labelled: Labelled | None, *,
     seed: int = 0, device: str = "auto",
 ) -> tuple[LandslideModel, Flipped]:  # fmt: skip
     """`model` fitted to `scene`, and what that changed there.
 
-    Without `how` batch norms get statistics of the scene, and nothing is trained; all else needs `labelled` ground. Raises
-    `DataError` for a scene with nothing known and data of other channels, `ModelingError` for a network without batch norms.
+    A way that trains has its recipe `how` and needs `labelled` ground; `scene-means` and `norms` look at the scene once.
+    Raises `DataError` for a scene with nothing known and data of other channels, `ModelingError` for `norms` of a network
+    without batch norms.
     """
     ground = SceneBlocks(scene, model.bands)
     if how is None:
         report("look at the ground", 0, 1)
-        made = adapt_norms(model, ground, source_patches=SOURCE_PATCHES, seed=seed)
+        if way == "scene-means":
+            made = match_scene(model, ground)
+        else:
+            made = adapt_norms(model, ground, source_patches=SOURCE_PATCHES, seed=seed)
         report("look at the ground", 1, 1)
     else:
         if labelled is None:

@@ -58,19 +58,19 @@ def mapped(quake: SmallQuake, folder: Path) -> tuple[Path, Rasters, str]:
     return folder / "first", rasters, weights
 
 
-@pytest.mark.parametrize("way", ["norms", "self-training", "adversarial"])
+@pytest.mark.parametrize("way", ["scene-means", "norms", "self-training", "adversarial"])
 def test_a_network_beside_the_one_before_comes_out(
     way: str, small_quake: SmallQuake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
     first, rasters, weights = mapped(small_quake, tmp_path)
     before = Path(weights).read_bytes()
     source = tmp_path / "mine.zarr"
-    if way != "norms":
+    if way in RECIPES:
         simulate_patches(
             source, {"luding": 24}, cache=tmp_path / "cache", patch_px=32, region_px=128, split=Split((2, 1, 1))
         )
     of = ("--pre", rasters.pre, "--post", rasters.post, "--dem", rasters.dem, "--weights", weights)
-    how = ("--source", source, "--steps", 3) if way != "norms" else ()
+    how = ("--source", source, "--steps", 3) if way in RECIPES else ()
     status, out, err = run(first, "--way", way, *of, *how)
     assert (status, err) == (0, "")
     made = next((tmp_path / "models").glob("*.safetensors"))
@@ -81,7 +81,7 @@ def test_a_network_beside_the_one_before_comes_out(
     assert Path(weights).read_bytes() == before
     entry = json.loads(made.with_suffix(".json").read_text())["card"]["adaptation"][-1]
     assert entry["before"]["sha256"] == shy.weights_hash
-    if way != "norms":
+    if way in RECIPES:
         recipe = entry["settings"]
         assert (recipe["name"], recipe["steps"]) == (RECIPES[way], 3)  # type: ignore[index]
     assert "target is unknown" in entry["calibration"] or "nobody has measured" in entry["calibration"]
@@ -105,6 +105,7 @@ def test_a_way_takes_its_own_recipes_only(tmp_path: Path, run: Run) -> None:
     status, _, err = run(tmp_path, "--way", "norms", "--recipe", "adanet")
     assert (status, "leave out --recipe adanet" in err) == (cli.BAD_INPUT, True)
     assert how_to("norms", None, 5) is None
+    assert how_to("scene-means", None, None) is None
     assert how_to("adversarial", None, None) is ADAPTATIONS["adanet-scene"]
     assert how_to("adversarial", "adanet", 7) == replace(adaptation("adanet", Adversarial), steps=7)
     assert how_to("self-training", None, None) is ADAPTATIONS["self-training"]
