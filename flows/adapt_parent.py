@@ -31,6 +31,7 @@ from flows.planning import GIVEN, MapPlan
 from flows.product_set import sha256_of
 from flows.publish import Publication, read_versions
 from flows.scene import Scene
+from flows.scene_means import SETTING, on_scene_means
 from flows.storage import Store
 from gee.errors import CubeError
 from gee.scenecube import SceneCube, open_cube
@@ -96,7 +97,7 @@ def published_parent(
     event = EventLayout(store.bucket_url, publication.event_id)
     cube = _cube_of(store, endpoint, event, facts.provenance.cube_hash, publication.version)
     scene: Scene = cube if facts.alignment is None else AlignedScene(cube, facts.alignment)
-    return Parent(facts, copy, scene, _model(facts, copy, weights), _footprint(copy), publication.version, cube)
+    return Parent(facts, copy, scene, _model(facts, copy, weights, scene), _footprint(copy), publication.version, cube)
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def folder_parent(folder: Path, rasters: Rasters, weights: str | None) -> Iterat
     ) as pair:
         plain = PairScene(pair)
         scene: Scene = plain if facts.alignment is None else AlignedScene(plain, facts.alignment)
-        yield Parent(facts, folder, scene, _model(facts, folder, weights), _footprint(folder))
+        yield Parent(facts, folder, scene, _model(facts, folder, weights, scene), _footprint(folder))
 
 
 def plan_after(parent: Parent, run: RunLayout) -> MapPlan:
@@ -184,8 +185,8 @@ def _cube_of(store: Store, endpoint: str, event: EventLayout, cube_hash: str, ve
     )
 
 
-def _model(facts: ReportFacts, folder: Path, weights: str | None) -> LandslideModel:
-    """The network that made a version: from the version itself, by its name, or as given."""
+def _model(facts: ReportFacts, folder: Path, weights: str | None, scene: Scene) -> LandslideModel:
+    """The network that made a version, as it mapped its scene: from the version itself, by its name, or as given."""
     source = facts.provenance
     own = folder / PRODUCTS["adapted_model"].filename
     if own.is_file():
@@ -205,7 +206,9 @@ def _model(facts: ReportFacts, folder: Path, weights: str | None) -> LandslideMo
         raise FlowError(
             f"{model.name} is an ensemble, which cannot be adapted: map with one of its members, and adapt that"
         )
-    return model
+    # A network that was adapted has learned on its parent's means already, and holds them.
+    share = 0.0 if own.is_file() else float(source.settings.get(SETTING, 0.0))
+    return on_scene_means(model, scene, share)
 
 
 def _footprint(folder: Path) -> BaseGeometry:

@@ -86,7 +86,10 @@ def select(
         else:
             opened = _of_event(_request(event, aoi, event_date, force=force), settings, data)
         with opened as scene:
-            found = select_model(scene, models, automatic=True, signal=None if by == "auto" else by)
+            found = select_model(
+                scene, models, automatic=True, signal=None if by == "auto" else by,
+                scene_means=settings.model.scene_means,
+            )  # fmt: skip
     write_files(found, out)
     CONSOLE.print(_table(found))
     for number, one in enumerate(found.candidates, start=1):

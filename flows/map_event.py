@@ -38,6 +38,7 @@ from flows.publish import Publication, UploadedRun, find_publication, make_visib
 from flows.reaching import bucket, connected, session_config
 from flows.remap import again_for
 from flows.request import MapRequest
+from flows.scene_means import on_scene_means
 from flows.scoring import score, write_metrics
 from flows.scratch import scratch_folder
 from flows.selection import model_of, write_selection, zoo_of
@@ -266,8 +267,9 @@ def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
             again = None
             if settings.cube.lattice:
                 again = again_for(store, plan.run.event, plan.cube, alignment, settings.storage.endpoint, Path(beside))
+            network = on_scene_means(_network(settings, folder), scene, settings.model.scene_means)
             write_probability(
-                scene, _network(settings, folder), path, settings.model, client, again,
+                scene, network, path, settings.model, client, again,
                 served=bool(settings.dask.namespace and settings.dask.gpu_workers),
             )  # fmt: skip
             if again is not None and again.told:
@@ -299,8 +301,9 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
     def make() -> None:
         before = scene_before(scene, model) if rules.subtracts(model, scene) else None
         sides, found = surveyed(
-            scene, before, model, rules, folder, settings.model, event_id=plan.event.id, run_key=plan.run.run_key
-        )
+            scene, before, model, rules, folder, settings.model, event_id=plan.event.id, run_key=plan.run.run_key,
+            before_model=None if before is None else on_scene_means(model, before, settings.model.scene_means),
+        )  # fmt: skip
         inventory = found.kept
         write_mask(inventory, sides, cube.grid, folder / "mask.tif")
         write_layers(found, rules, folder)

@@ -24,6 +24,7 @@ from flows.planning import code_version
 from flows.product_set import sha256_of
 from flows.run import say, show_result, shown_progress
 from flows.scene import CodeArray, DayArray, FloatArray
+from flows.scene_means import on_scene_means
 from flows.scratch import scratch_folder
 from flows.selection import AUTO, expected, model_of, select_model, zoo_of
 from flows.settings import Settings
@@ -94,7 +95,7 @@ def map_raster_pair(
         with scratch_folder(settings.work, plain.grid.shape_yx) as folder, shown_progress():
             alignment = measure_alignment(plain, settings.alignment)
             scene = AlignedScene(plain, alignment)
-            selection = select_model(scene, zoo, automatic=weights == AUTO)
+            selection = select_model(scene, zoo, automatic=weights == AUTO, scene_means=settings.model.scene_means)
             model = model_of(selection, zoo).load()
             rules = map_rules(settings.model, model.bands).for_map(plain.grid)
             read = {
@@ -110,9 +111,13 @@ def map_raster_pair(
             say(
                 f"{model.name} on {plain.grid.shape_yx[1]} x {plain.grid.shape_yx[0]} pixels of {plain.grid.pixel_m:g} m"
             )
-            write_probability(scene, model, folder / "probability.tif", settings.model)
+            share = settings.model.scene_means
+            write_probability(scene, on_scene_means(model, scene, share), folder / "probability.tif", settings.model)
             before = scene_before(scene, model) if rules.subtracts(model, scene) else None
-            sides, found = surveyed(scene, before, model, rules, folder, settings.model, event_id=name, run_key=run_key)
+            sides, found = surveyed(
+                scene, before, model, rules, folder, settings.model, event_id=name, run_key=run_key,
+                before_model=None if before is None else on_scene_means(model, before, share),
+            )  # fmt: skip
             inventory = found.kept
             write_mask(inventory, sides, scene.grid, folder / "mask.tif")
             write_layers(found, rules, folder)

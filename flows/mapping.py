@@ -254,12 +254,14 @@ def inventory_mask(inventory: geopandas.GeoDataFrame, sides: Sides, grid: Grid, 
 
 def surveyed(
     scene: Scene, before: SceneBefore | None, model: LandslideModel, rules: MapRules, folder: Path,
-    settings: ModelSettings, *, event_id: str, run_key: str,
+    settings: ModelSettings, *, event_id: str, run_key: str, before_model: LandslideModel | None = None,
 ) -> tuple[Sides, Judged]:  # fmt: skip
-    """`survey` in `folder`, which holds probability.tif; the scene `before`, if there is one, is mapped for it first."""
+    """`survey` in `folder`, which holds probability.tif; the scene `before`, if there is one, is mapped for it first, by
+    `before_model` where that scene has a network of its own.
+    """
     subtracted = None if before is None else folder / "before.tif"
     if before is not None and subtracted is not None:
-        write_probability(before, model, subtracted, settings)
+        write_probability(before, before_model or model, subtracted, settings)
     return survey(
         scene, model, folder / "probability.tif", folder / "observed.tif", settings, event_id=event_id, run_key=run_key,
         rules=rules, before=subtracted,

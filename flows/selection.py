@@ -20,6 +20,7 @@ from flows.mapping import seen, windows
 from flows.progress import report
 from flows.scene import FloatArray, Scene, Slices
 from flows.scene_blocks import SceneBlocks
+from flows.scene_means import on_scene_means
 from flows.settings import ModelSettings
 from gee.types import Observed
 from modeling.bands import BandSet
@@ -87,14 +88,16 @@ def scene_fingerprint(
     return fingerprint_of_scene(read, list(windows(scene.grid)), wanted.channels, seed=seed, told=told)
 
 
-def scene_maps(scene: Scene, models: Sequence[ZooModel]) -> Mapping[str, OwnMap]:
+def scene_maps(scene: Scene, models: Sequence[ZooModel], scene_means: float = 0.0) -> Mapping[str, OwnMap]:
     """What the models' own maps of a few windows of a scene say of them; empty where nothing of these was seen.
+
+    Each maps as it would map the scene, by the setting `scene_means`.
 
     All models are in memory at once. Raises `WeightsError` for weights that cannot be loaded.
     """
     channels = dict.fromkeys(name for one in models for name in one.bands.channels)
     ground = SceneBlocks(scene, BandSet("compared", tuple(channels), ""), MAPPED_WINDOWS)
-    loaded = [replace(one.load(), name=one.name) for one in models]
+    loaded = [replace(on_scene_means(one.load(), scene, scene_means), name=one.name) for one in models]
     try:
         return own_maps(
             loaded, ground, ground.bands.channels, told=lambda done: report("map with each model", done, len(ground))
@@ -103,7 +106,9 @@ def scene_maps(scene: Scene, models: Sequence[ZooModel]) -> Mapping[str, OwnMap]
         return {}
 
 
-def select_model(scene: Scene, zoo: Zoo, *, automatic: bool, signal: str | None = None) -> Selection:
+def select_model(
+    scene: Scene, zoo: Zoo, *, automatic: bool, signal: str | None = None, scene_means: float = 0.0
+) -> Selection:
     """Rank the models of `zoo` for `scene` and choose the best, by `signal` or by what suits their number.
 
     Reads a few windows; where four models or more can be chosen, each maps some. Where nothing was observed the channels
@@ -120,7 +125,7 @@ def select_model(scene: Scene, zoo: Zoo, *, automatic: bool, signal: str | None 
         ranked, pixels, known = rank(zoo.models, channels, by=signal), 0, 0.0
     else:
         if signal == VOTED and len(candidates) > 1:
-            maps = scene_maps(scene, candidates)
+            maps = scene_maps(scene, candidates, scene_means)
             signal = VOTED if maps else NEAREST
         ranked, pixels, known = rank(zoo.models, found, by=signal, own_maps=maps), len(found), found.known
     best = chosen(ranked).model
@@ -151,7 +156,8 @@ def weights_named(model: ZooModel) -> str:
 
 def write_selection(scene: Scene, settings: ModelSettings, path: Path) -> None:
     """Choose the model for `scene` into the JSON file `path`."""
-    path.write_text(select_model(scene, zoo_of(settings), automatic=settings.weights == AUTO).to_json())
+    found = select_model(scene, zoo_of(settings), automatic=settings.weights == AUTO, scene_means=settings.scene_means)
+    path.write_text(found.to_json())
 
 
 def _left_out(one: LeftOut) -> str:

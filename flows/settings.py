@@ -195,6 +195,10 @@ class ModelSettings(_Group):
         description="Mirror images and turns of each tile whose mean is taken, at so many times the network's time "
         "(at most 4 for a network that sees the hillshade).",
     )
+    scene_means: float = Field(
+        0.0, ge=0, le=1, description="Share of the way that a scene's mean light is moved to that of the training ground; "
+        "0.5 suits networks of few regions.",
+    )  # fmt: skip
     compiled: Literal["auto"] | bool = Field(
         "auto",
         description="Whether `torch.compile` makes one program of the network: `auto` on a GPU, for large scenes.",

@@ -15,11 +15,12 @@ def with_totals_range(facts: ReportFacts, model: LandslideModel, settings: Model
     """`facts` with intervals on area and count, where `quakeslide calibrate` has fitted them for such a map.
 
     They hold for maps made as those were that they were fitted to: of the same network, the same smallest landslide, no
-    rules, no mirrored tiles. Where novelty widens them it must be known. Else the totals stay without an interval.
+    rules, no mirrored tiles, no moved means of light. Where novelty widens them it must be known. Else the totals stay
+    without an interval.
     """
     stored = uncertainty_of(model)
     fitted = None if stored is None else stored.totals
-    plain = facts.rules is None and facts.adaptation is None and settings.symmetries == 1
+    plain = facts.rules is None and facts.adaptation is None and settings.symmetries == 1 and settings.scene_means == 0
     if stored is None or fitted is None or not plain or not facts.coverage.observed_km2:
         return facts
     if not math.isclose(fitted.minimum_area_m2, settings.minimum_area_m2):

@@ -71,6 +71,7 @@ def test_without_fitted_numbers_nothing_is_claimed() -> None:
         ({"rules": RulesFacts("geology", "all", {}, 0, 0.0)}, {}),
         ({}, {"minimum_area_m2": 1000.0}),
         ({}, {"symmetries": 4}),
+        ({}, {"scene_means": 0.5}),
     ],
 )
 def test_a_map_that_was_made_otherwise_has_no_interval(
