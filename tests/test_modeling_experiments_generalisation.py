@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from modeling.experiments.generalisation_works import (
     ON_MEANS,
     OWN,
     TEMPERATURES,
+    WITH_FEW,
     FewLabels,
     Judge,
     One,
@@ -136,7 +137,7 @@ def made_up(*, wrong: float = 0.06) -> dict[str, dict[str, Any]]:
     for seed in SEEDS:
         for target in MANY:
             singles = {name: 0.5 - 0.02 * MANY.index(name) for name in MANY if name != target}
-            scores = {**base, **singles, OWN: 0.78, FEW: 0.76}
+            scores = {**base, **singles, OWN: 0.78, FEW: 0.7, WITH_FEW: 0.76}
             found[judged(target, (target,), seed)] = judgement(target, (MULTI, *singles), scores, wrong, 1.1)
     for held_out in held_out_sets(MANY):
         for target in held_out:
@@ -189,6 +190,7 @@ def test_the_figures_are_those_of_the_counts() -> None:
     assert figures["macro_f1_best_single"]["value"] == pytest.approx((6 * 0.5 + 0.48) / 7, abs=1e-3)
     assert figures["macro_f1_fixed_single"]["value"] == pytest.approx(0.5, abs=1e-3)
     assert figures["f1_20_patches"]["value"] == pytest.approx(0.76, abs=1e-3)
+    assert figures["f1_20_patches_as_trained"]["value"] == pytest.approx(0.7, abs=1e-3)
     assert figures["f1_700_patches"]["value"] == pytest.approx(0.78, abs=1e-3)
     assert figures["wrong_at_090"]["value"] == pytest.approx(0.02)
     assert figures["wrong_at_090_before"]["value"] == pytest.approx(0.06)
@@ -295,7 +297,10 @@ def test_a_judgement_maps_in_every_way_that_it_has_models_for(monkeypatch: pytes
     assert {MULTI, "a", "self-training", "self-training + test-time augmentation", "batch norms"} <= set(arms)
     assert {f"{arm}{ON_MEANS}" for arm in (MULTI, "a", "self-training", "all models")} <= set(arms)
     assert f"self-training and all models{ON_MEANS} + test-time augmentation" in arms
-    assert not {OWN, FEW} & {arm.removesuffix(ON_MEANS) for arm in arms}
+    assert not any(arm.startswith((OWN, FEW)) for arm in arms)
+    labelled = replace(work, few="few", own="own")(here)["arms"]  # type: ignore[arg-type]
+    assert {WITH_FEW, FEW, OWN, f"{OWN}{ON_MEANS}"} <= set(labelled)
+    assert choice.arms_of({"arms": labelled, "zoo": made["zoo"]}) == choice.arms_of(made), "no label of it takes part"
     assert set(next(iter(made["zoo"].values()))) == {MULTI, "a"}
 
 

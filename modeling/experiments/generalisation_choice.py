@@ -119,7 +119,7 @@ def arms_of(result: Mapping[str, Any]) -> list[str]:
     """The label-free arms of a judgement, and one for each signal that picks models."""
     signals = next(iter(next(iter(result["zoo"].values())).values()))
     usable = [name for name in signals if _known(result, name)]
-    unlabelled = [arm for arm in result["arms"] if arm.removesuffix(ON_MEANS) not in {OWN, FEW}]
+    unlabelled = [arm for arm in result["arms"] if not arm.startswith((OWN, FEW))]
     return [*unlabelled, *(f"{PICK}{name}" for name in usable)]
 
 

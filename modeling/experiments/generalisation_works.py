@@ -50,6 +50,8 @@ TURNED = " + test-time augmentation"
 """Ends the name of an arm that takes the mean over mirror images."""
 ALL = "all models"
 """Asked together: several domains count as much as all single ones."""
+WITH_FEW = f"{FEW} and {ALL}{ON_MEANS}{TURNED}"
+"""The arm that makes the most of a few labels: the model fine-tuned with them asked together with all single-domain ones."""
 ADAPTED_SHARE = 0.125
 """Self-training takes this share of the steps of a full run, fine-tuning with few labels twice as many."""
 
@@ -254,9 +256,9 @@ def _adapted(
 
 
 def _together(matched: Mapping[str, LandslideModel], singles: Sequence[str]) -> dict[str, Scorable]:
-    """The label-free arms of several models that were matched to one event, and of one that is turned as well."""
+    """The arms of several models that were matched to one event, and of one that is turned as well."""
     made: dict[str, Scorable] = {}
-    for arm, of_all in ((MULTI, ALL), (SELF, f"{SELF} and {ALL}")):
+    for arm, of_all in ((MULTI, ALL), (SELF, f"{SELF} and {ALL}"), (FEW, f"{FEW} and {ALL}")):
         if arm not in matched:
             continue
         made[f"{arm}{ON_MEANS}{TURNED}"] = _turned(matched[arm])
@@ -264,7 +266,7 @@ def _together(matched: Mapping[str, LandslideModel], singles: Sequence[str]) -> 
         # Where the members of a linear pool differ it is unsure: what is wrong about one event is seldom so in all.
         together = ensemble_of(members, [float(len(singles)), *[1.0] * len(singles)], name="all", pooling="probability")
         made[f"{of_all}{ON_MEANS}"] = together
-        if arm == SELF:  # as many passes as all other arms together: once is enough
+        if arm != MULTI:  # as many passes as all other arms together
             made[f"{of_all}{ON_MEANS}{TURNED}"] = _turned(together)
     return made
 
