@@ -2,7 +2,7 @@
 
 Models that the region's layers allow come first, of them those with the richest channels. Of those, where there are
 four, the one whose own map is nearest to that of most others: of the signals here it ranks best (Spearman with the F1
-0.68, `modeling/reports/generalisation.md`). Fewer cannot outvote one that sees nothing: then the nearest one
+0.75, `modeling/reports/generalisation.md`). Fewer cannot outvote one that sees nothing: then the nearest one
 is taken, by the mean over the channels of the squared MMD between the region and the model's training ground, as Yang et
 al. 2024 chose for Luding.
 """

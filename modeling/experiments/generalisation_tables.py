@@ -236,12 +236,16 @@ def _decided(choices: Mapping[str, Choice]) -> Table:
 
 
 def _chart(scored: Scored) -> Chart:
-    labelled = (WITH_FEW, OWN)
+    labelled = {f"with {FEW}": WITH_FEW, OWN: OWN}  # legends are short
     drawn = {
         "best single (by labels)": [scored.counts(target, scored.best_single(target)) for target in scored.regions],
         MULTI: [scored.counts(target, MULTI) for target in scored.regions],
         "default": [scored.default(target) for target in scored.regions],
-        **{arm: [scored.counts(target, arm) for target in scored.regions] for arm in labelled if scored.has(arm)},
+        **{
+            name: [scored.counts(target, arm) for target in scored.regions]
+            for name, arm in labelled.items()
+            if scored.has(arm)
+        },
     }
     series: Mapping[str, tuple[Estimate | None, ...]] = {
         name: tuple(scored.of_region(each) for each in counts) for name, counts in drawn.items()
