@@ -44,7 +44,8 @@ def match_scene(model: LandslideModel, scene: Blocks, *, share: float = SHARE) -
 
     `scene` are blocks with the model's channels in physical units, of which nothing but the channels is read; memory is
     bounded by one of them. Of an ensemble each member is matched. Raises `DataError` for a share outside [0, 1] and for
-    blocks of other channels. Of a scene of which nothing is known the model comes back with no shift.
+    blocks of other channels. Of a scene of which nothing is known the model comes back with no shift. The copy lies on the CPU,
+    like that of every way of adapting.
     """
     if not 0 <= share <= 1:
         raise DataError(f"a share of {share} of the way to the training ground's means: it lies between 0 and 1")

@@ -208,7 +208,9 @@ class Judge:
             event = One(block)
             region = fingerprint_of(event, bands.channels, rows=ROWS)
             # Named as they were: they are the same models of the zoo.
-            matched = {arm: replace(match_scene(model, event), name=model.name) for arm, model in fixed.items()}
+            matched = {
+                arm: replace(match_scene(model, event).to(desk.device), name=model.name) for arm, model in fixed.items()
+            }
             own = own_maps([matched[model.name] for model in (main, *singles)], event, bands.channels)
             ranked = rank(zoo, region, own_maps=own)
             signals[block.name] = {each.model.name: _plain(each) for each in ranked}
