@@ -51,10 +51,11 @@ def test_attention_widths_follow_the_formula() -> None:
     assert widths == {72: 3, 120: 3, 480: 5, 672: 5, 960: 5}
 
 
-def test_the_networks_are_those_of_the_papers() -> None:
+def test_the_networks_are_those_of_the_papers_and_a_slim_one() -> None:
     assert set(networks.names()) == {
         *("msf-litenet", "fcn", "deeplabv3", "vgg-unet", "resunet-r50", "resu-net", "resu-senet", "resu-senet-table"),
         *("resu-cbnet", "dfpenet", "mffenet", "cgnet", "lanet", "macu-net", "unetplusplus"),
+        "resu-senet-slim",
     }
 
 

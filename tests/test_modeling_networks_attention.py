@@ -110,6 +110,7 @@ def test_efficient_attention_widths_follow_the_formula() -> None:
         ("resu-net", []),
         ("resu-senet", [256, 128, 64]),
         ("resu-senet-table", [256, 256, 128]),
+        ("resu-senet-slim", [64, 32, 16]),
         ("resu-cbnet", [256, 128, 64]),
         ("macu-net", [32, 64, 128, 256]),
         ("msf-litenet", [72, 120, 120, 480, 672, 672, 960, 960]),

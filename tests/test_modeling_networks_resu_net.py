@@ -34,6 +34,21 @@ def test_parameters_are_those_stated_to_the_unit(name: str, number: int) -> None
     assert parameters(networks.create(name, in_channels=10, classes=1)) == number
 
 
+def test_the_slim_one_keeps_every_size_at_a_quarter_of_the_channels() -> None:
+    slim, whole = (
+        shapes(networks.create(name, in_channels=10, classes=1)) for name in ("resu-senet-slim", "resu-senet")
+    )
+    assert {row: [(4 * channels, px) for channels, px in found] for row, found in slim.items() if row != "out"} == {
+        row: found for row, found in whole.items() if row != "out"
+    }
+    cost, full = (
+        complexity(networks.create(name, in_channels=10, classes=1), (10, 88, 88))
+        for name in ("resu-senet-slim", "resu-senet")
+    )
+    assert cost.parameters == 605_981
+    assert 15 < full.macs / cost.macs < 16
+
+
 def test_the_table_without_attention_has_the_stated_parameters() -> None:
     assert parameters(ResUSENetTable(10, 1, attention=lambda _channels: nn.Identity())) == 8_398_337
 

@@ -28,6 +28,7 @@ LEVELS: Mapping[str, str] = {
     "resu-net": "encoder.2",
     "resu-senet": "encoder.2",
     "resu-senet-table": "encoder.2",
+    "resu-senet-slim": "encoder.2",
     "resu-cbnet": "encoder.2",
     "dfpenet": "pyramid",
     "mffenet": "pyramid",

@@ -49,6 +49,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "resu-net": _RESU,
     "resu-senet": _RESU,
     "resu-senet-table": _RESU,
+    "resu-senet-slim": _RESU,
     "resu-cbnet": _RESU,
     "dfpenet": Layout(("trunk",), ("pyramid",)),
     "mffenet": Layout(("trunk",), ("pyramid",)),

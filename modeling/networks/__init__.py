@@ -23,6 +23,7 @@ from modeling.networks.msf_litenet import MSFLiteNet
 from modeling.networks.resu_cbnet import ResUCBNet
 from modeling.networks.resu_net import ResUNet
 from modeling.networks.resu_senet import ResUSENet
+from modeling.networks.resu_senet_slim import ResUSENetSlim
 from modeling.networks.resu_senet_table import ResUSENetTable
 from modeling.networks.resunet_r50 import ResUNetR50
 from modeling.networks.unetplusplus import UNetPlusPlus
@@ -37,6 +38,7 @@ _BUILDERS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "resu-net": ResUNet,
     "resu-senet": ResUSENet,
     "resu-senet-table": ResUSENetTable,
+    "resu-senet-slim": ResUSENetSlim,
     "resu-cbnet": ResUCBNet,
     "dfpenet": DFPENet,
     "mffenet": MFFENet,

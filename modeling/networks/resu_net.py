@@ -16,7 +16,7 @@ from torch import nn
 from modeling.networks.layers import initialise
 from modeling.networks.shape import pad_to_multiple
 
-_WIDTHS = (64, 128, 256, 512)
+WIDTHS = (64, 128, 256, 512)
 _STRIDE = 8
 
 
@@ -79,11 +79,21 @@ class Level(nn.Module):
 
 
 class ResUNet(nn.Module):
-    """Logits (B, classes, y, x) for (B, in_channels, y, x) of any size; `attention` makes what each skip goes through."""
+    """Logits (B, classes, y, x) for (B, in_channels, y, x) of any size; `attention` makes what each skip goes through.
 
-    def __init__(self, in_channels: int, classes: int, *, attention: Callable[[int], nn.Module] | None = None) -> None:
+    `widths` are the channels at full, half, quarter and eighth size.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        attention: Callable[[int], nn.Module] | None = None,
+        widths: tuple[int, int, int, int] = WIDTHS,
+    ) -> None:
         super().__init__()
-        fine, middle, coarse, bottom = _WIDTHS
+        fine, middle, coarse, bottom = widths
         make = attention or (lambda _channels: nn.Identity())
         self.stem = Stem(in_channels, fine)
         self.encoder = nn.ModuleList(

@@ -17,6 +17,7 @@ _ABOUT = {
     "resu-net": _STATED,
     "resu-senet": _STATED,
     "resu-senet-table": _STATED,
+    "resu-senet-slim": f"ours, a quarter of the width of Yang's network: {_BORROWED}",
     "resu-cbnet": f"Xing et al. 2026 do not state theirs: {_BORROWED}",
     "cgnet": _BORROWED,
     "lanet": _BORROWED,
