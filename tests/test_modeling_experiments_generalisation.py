@@ -12,31 +12,42 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fakes.toy_source import BANDS, DOMAINS, SIDE, ToySource, carry_out, register_toy, setting
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling import networks
+from modeling.adaptation.ensemble import ensemble_of, weights_of_distances
 from modeling.adaptation.norms import adapt_norms
+from modeling.adaptation.tta import TTA
 from modeling.benchmark.speed import Device
 from modeling.data.normalise import Normalisation
 from modeling.errors import DataError
 from modeling.experiments import generalisation_choice as choice
 from modeling.experiments.covering import held_out_sets
 from modeling.experiments.generalisation import EXPERIMENT, plan, reduce
-from modeling.experiments.generalisation_works import (
+from modeling.experiments.generalisation_arms import (
+    ALL,
     FEW,
     MULTI,
+    NEAR,
+    NORMS,
     ON_MEANS,
     OWN,
-    TEMPERATURES,
+    SELF,
+    TURNED,
     WITH_FEW,
+    said_of,
+    ways,
+)
+from modeling.experiments.generalisation_works import (
+    TEMPERATURES,
     FewLabels,
     Judge,
     One,
     Sample,
     SelfTrained,
-    counted,
     judged,
 )
 from modeling.experiments.mixes import Mix, Part
@@ -279,7 +290,7 @@ def test_a_judgement_computes_on_the_device_of_its_run(
     desk = Elsewhere(tmp_path, "meta")  # what lies there has a shape and no values, and cannot be mixed with what has
     with pytest.raises(NotImplementedError, match="no data"):
         if what == "maps to count in":
-            counted(toy_model("m").to(desk.device), block, 0.0, desk.device)
+            said_of(toy_model("m").to(desk.device), block, device=desk.device)
         elif what == "statistics":
             adapt_norms(toy_model("m"), One(block), device=desk.device)
         else:
@@ -297,11 +308,43 @@ def test_a_judgement_maps_in_every_way_that_it_has_models_for(monkeypatch: pytes
     assert {MULTI, "a", "self-training", "self-training + test-time augmentation", "batch norms"} <= set(arms)
     assert {f"{arm}{ON_MEANS}" for arm in (MULTI, "a", "self-training", "all models")} <= set(arms)
     assert f"self-training and all models{ON_MEANS} + test-time augmentation" in arms
+    assert {ALL, f"{ALL}{TURNED}", f"{ALL}{ON_MEANS}{TURNED}"} <= set(arms)
     assert not any(arm.startswith((OWN, FEW)) for arm in arms)
     labelled = replace(work, few="few", own="own")(here)["arms"]  # type: ignore[arg-type]
     assert {WITH_FEW, FEW, OWN, f"{OWN}{ON_MEANS}"} <= set(labelled)
     assert choice.arms_of({"arms": labelled, "zoo": made["zoo"]}) == choice.arms_of(made), "no label of it takes part"
     assert set(next(iter(made["zoo"].values()))) == {MULTI, "a"}
+
+
+def test_ways_made_of_what_each_model_says_once_are_those_of_the_classes_that_map(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register_toy(monkeypatch)
+    block = next(iter(ToySource().blocks("test", BANDS, ["c"])))
+    models = {
+        name: replace(toy_model(name), temperature=1.5, threshold=0.3 + n / 10)
+        for n, name in enumerate((MULTI, "a", "b"))
+    }
+    said = {name: said_of(model, block, device="cpu") for name, model in models.items()}
+    made = ways(said, said, said[MULTI], ["a", "b"], {"a": 0.1, "b": 0.3})
+    x = torch.from_numpy(block.channels)[None]
+
+    def same(arm: str, model: LandslideModel | TTA) -> None:
+        probability, threshold = made[arm]
+        with torch.inference_mode():
+            expected = torch.sigmoid(model.margin(x) / model.temperature)[0].numpy()
+        np.testing.assert_allclose(probability, expected, atol=1e-5)
+        assert threshold == pytest.approx(model.threshold)
+
+    same("a", models["a"])
+    same(f"{MULTI}{ON_MEANS}{TURNED}", TTA(models[MULTI], symmetries=4, threshold=models[MULTI].threshold))
+    pool = ensemble_of(list(models.values()), [2, 1, 1])
+    same(ALL, pool)
+    same(f"{ALL}{TURNED}", TTA(pool, symmetries=4, threshold=pool.threshold))
+    near = ensemble_of([models["a"], models["b"]], weights_of_distances([0.1, 0.3]), pooling="logit")
+    same(NEAR, near)
+    assert set(made) >= {NORMS, f"{NORMS}{TURNED}"}
+    assert not any(SELF in arm for arm in made)
 
 
 def test_the_zoo_is_judged_on_scene_means_and_the_best_single_model_as_it_was_trained() -> None:

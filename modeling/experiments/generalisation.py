@@ -18,6 +18,7 @@ from modeling.experiments.engine import Effort, Experiment, Run
 from modeling.experiments.generalisation_tables import reduce
 from modeling.experiments.generalisation_works import (
     ADAPTED_SHARE,
+    SEVERAL,
     FewLabels,
     Judge,
     Sample,
@@ -37,7 +38,7 @@ VALIDATIONS = 4
 """So often a training run is validated: with several domains that is a third of its time."""
 _WATCHED = 35
 """Training patches of each domain in the small mix whose validation patches watch over self-training."""
-_PASSES = 88
+_PASSES = 78
 """How many times a judgement maps each event."""
 
 
@@ -89,10 +90,10 @@ def _outer(setting: Setting, target: str, seed: int) -> Iterator[Run]:
 
 
 def _trained(setting: Setting, name: str, domains: tuple[str, ...], seed: int) -> Run:
-    """Models of one domain and of several train alike; each step is as large."""
-    mix = _several(setting, domains)
-    effort = _effort(setting, setting.steps, (VALIDATIONS + 1) * VALIDATION * mix.patches)
-    return Run(name, Train(recipe_of(setting, setting.steps), mix, seed, (), keep=True), effort=effort)
+    """Models of one domain and of several train alike but for `SEVERAL`; each step is as large."""
+    mix, steps = _several(setting, domains), setting.steps * (SEVERAL if len(domains) > 1 else 1)
+    effort = _effort(setting, steps, (VALIDATIONS + 1) * VALIDATION * mix.patches)
+    return Run(name, Train(recipe_of(setting, steps), mix, seed, (), keep=True), effort=effort)
 
 
 def _self_trained(setting: Setting, name: str, main: str, known: tuple[str, ...], target: str, seed: int) -> Run:

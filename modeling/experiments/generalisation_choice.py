@@ -17,7 +17,8 @@ import numpy.typing as npt
 from modeling.benchmark.compare import Estimate
 from modeling.experiments.covering import held_out_sets
 from modeling.experiments.engine import Finished
-from modeling.experiments.generalisation_works import FEW, ON_MEANS, OWN, SURE, TEMPERATURES, judged
+from modeling.experiments.generalisation_arms import FEW, ON_MEANS, OWN
+from modeling.experiments.generalisation_works import SURE, TEMPERATURES, judged
 from modeling.experiments.setting import Setting
 from modeling.scoring.metrics import scores_of
 from modeling.uncertainty.conformal import LEVEL, TotalsCalibration, fit_totals

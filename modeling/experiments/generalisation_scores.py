@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from modeling.benchmark.compare import Estimate
+from modeling.experiments.generalisation_arms import MULTI, ON_MEANS
 from modeling.experiments.generalisation_choice import (
     RESAMPLES,
     Choice,
@@ -21,7 +22,7 @@ from modeling.experiments.generalisation_choice import (
     pixels,
     totals,
 )
-from modeling.experiments.generalisation_works import MULTI, ON_MEANS, SURE, TEMPERATURES
+from modeling.experiments.generalisation_works import SURE, TEMPERATURES
 from modeling.scoring.metrics import scores_of
 
 NEAR = 0.05

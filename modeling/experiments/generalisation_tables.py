@@ -12,9 +12,10 @@ from modeling.benchmark.compare import UNDECIDED, Estimate
 from modeling.domains.select import VOTED
 from modeling.experiments.engine import Finished
 from modeling.experiments.findings import Amount, Cell, Chart, Findings, Share, Statement, Table
+from modeling.experiments.generalisation_arms import FEW, MULTI, ON_MEANS, OWN, WITH_FEW
 from modeling.experiments.generalisation_choice import PICK, Choice, arms_of, decide, outer
 from modeling.experiments.generalisation_scores import NEAR, Judgements, Scored, rank_correlation
-from modeling.experiments.generalisation_works import ADAPTED_SHARE, FEW, MULTI, ON_MEANS, OWN, WITH_FEW
+from modeling.experiments.generalisation_works import ADAPTED_SHARE, SEVERAL
 from modeling.experiments.setting import Setting
 
 GAIN, LOSS, WRONG, PICKS = 0.15, 0.03, 0.02, 0.8
@@ -280,14 +281,16 @@ _NOTES = (
     "Everything that is decided for a region (default way, signal, temperature, intervals of totals) is decided on other "
     "regions, by models that had seen neither that region nor the one they were judged on.",
     f"`{ON_MEANS.strip()}`: the means of the event's light are moved half of the way to those of the training ground before the "
-    "model sees it (`modeling.adaptation.scene_means`). Models that are selected and asked together are on scene means, those "
+    "model sees it (`modeling.adaptation.scene_means`). Models that are selected are on scene means, those "
     "of a single domain that the default is held to are as trained.",
     "`macro_f1_best_single` takes for each region the single-domain model that is best there by the region's own labels, "
     "which nobody could choose; `macro_f1_fixed_single` takes one such model for all regions that it has not seen.",
     "Adaptation without labels sees the image that is mapped, as it would in use; its truth is read to count only.",
-    f"Models of one domain and of several train the same number of steps. The model of {FEW} is the multi-domain model, "
-    f"trained on for {2 * ADAPTED_SHARE:.0%} of that number with half of each batch from the {FEW}; self-training takes "
-    f"{ADAPTED_SHARE:.0%}, and sees the images of all the region's test events together.",
+    f"Models of several domains train {SEVERAL} times as many steps as those of one: they have several times the ground, and "
+    "still see each patch less often. Each model is the checkpoint that was best on its own validation ground. "
+    f"The model of {FEW} is the multi-domain model, trained on for {2 * ADAPTED_SHARE:.0%} of the steps of one domain with half "
+    f"of each batch from the {FEW}; self-training takes {ADAPTED_SHARE:.0%}, and sees the images of all the region's test "
+    "events together.",
     f"`{WITH_FEW}` holds that model in the place of the self-trained one; how much of its score is the labels' is told by the "
     "default, which has none.",
     f"The {FEW} include those that the checkpoint is chosen on. They come from as many events of the region and nearly all "

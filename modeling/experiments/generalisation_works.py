@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
-from modeling.adaptation.ensemble import ensemble_of, weights_of_distances
 from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
 from modeling.adaptation.scene_means import match_scene
 from modeling.adaptation.self_training import self_train
 from modeling.adaptation.transfer import Joint
-from modeling.adaptation.tta import TTA
 from modeling.data.batches import IGNORE, Block, FloatArray
 from modeling.domains.fingerprint import Fingerprint, fingerprint_of, mixed
 from modeling.domains.own_maps import own_maps
@@ -23,11 +19,12 @@ from modeling.domains.select import Ranked, rank
 from modeling.domains.zoo import ZooModel
 from modeling.errors import DataError
 from modeling.experiments.engine import Desk
+from modeling.experiments.generalisation_arms import FEW, MULTI, OWN, SELF, logit_of, said_of, ways
 from modeling.experiments.mixes import Mix
 from modeling.experiments.work import channels_of
 from modeling.model import LandslideModel
 from modeling.recipes import Recipe, SelfTraining, adaptation
-from modeling.scoring.evaluate import PIXEL_M2, Scorable, block_margins
+from modeling.scoring.evaluate import PIXEL_M2
 from modeling.scoring.metrics import confusion
 from modeling.scoring.reliability import MarginHistogram, reliability
 from modeling.training.progress import Tick
@@ -42,18 +39,10 @@ TEMPERATURES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0, 12.0, 20.0)
 """Factors on a model's own temperature at which its confident claims are counted."""
 SURE = ("claimed", "wrong", "landslides", "claimed_both", "wrong_both", "nll")
 """What is counted at each of them; `nll` is a sum over pixels."""
-MULTI, OWN, FEW, SELF = "multi-domain", "trained on the region", "20 patches", "self-training"
-"""Arms beside those that are named after the domain of a single-domain model."""
-ON_MEANS = " on scene means"
-"""Ends the name of an arm whose model was matched to each event (`modeling.adaptation.scene_means`)."""
-TURNED = " + test-time augmentation"
-"""Ends the name of an arm that takes the mean over mirror images."""
-ALL = "all models"
-"""Asked together: several domains count as much as all single ones."""
-WITH_FEW = f"{FEW} and {ALL}{ON_MEANS}{TURNED}"
-"""The arm that makes the most of a few labels: the model fine-tuned with them asked together with all single-domain ones."""
+SEVERAL = 2
+"""A model of several domains, which has several times the patches, trains so many times the steps of one of a single domain."""
 ADAPTED_SHARE = 0.125
-"""Self-training takes this share of the steps of a full run, fine-tuning with few labels twice as many."""
+"""Self-training takes this share of the steps of a single-domain model, fine-tuning with few labels twice as many."""
 
 
 def key(domain: str, seed: int) -> str:
@@ -215,13 +204,14 @@ class Judge:
             ranked = rank(zoo, region, own_maps=own)
             signals[block.name] = {each.model.name: _plain(each) for each in ranked}
             apart = {each.model.name: each.signals["mean_mmd2"] for each in ranked}
-            made: dict[str, Scorable] = {**fixed, **{f"{arm}{ON_MEANS}": model for arm, model in matched.items()}}
-            made |= _adapted(main, singles, event, apart, desk.device)
-            made |= _together(matched, [model.name for model in singles])
-            if self.self_trained:
-                made[f"{SELF}{TURNED}"] = _turned(fixed[SELF])
-            for arm, model in made.items():
-                arms.setdefault(arm, {})[block.name] = counted(model, block, max(apart[MULTI], 0.0), desk.device)
+            said, matched_said = (
+                {arm: said_of(model, block, device=desk.device, mirrored=arm != OWN) for arm, model in models.items()}
+                for models in (fixed, matched)
+            )
+            norms = said_of(_norms(main, event, desk.device), block, device=desk.device)
+            made = ways(said, matched_said, norms, [model.name for model in singles], apart)
+            for arm, (probability, threshold) in made.items():
+                arms.setdefault(arm, {})[block.name] = counted(probability, threshold, block, max(apart[MULTI], 0.0))
             desk.tell(done, len(blocks), block.name)
         return {"target": self.target, "arms": arms, "zoo": signals}
 
@@ -240,56 +230,23 @@ class One:
         yield self.block
 
 
-def _adapted(
-    main: LandslideModel, singles: Sequence[LandslideModel], event: One, apart: Mapping[str, float], device: str
-) -> dict[str, Scorable]:
-    """The label-free arms that take no training: for one event, from its unlabelled image."""
+def _norms(main: LandslideModel, event: One, device: str) -> LandslideModel:
     try:
-        norms = adapt_norms(main, event, source_patches=SOURCE_PATCHES, device=device).to(device)
+        return adapt_norms(main, event, source_patches=SOURCE_PATCHES, device=device).to(device)
     except DataError:  # so little was seen of the event that no patch is known: n = 0, the source's statistics stay
-        norms = main
-    weights = weights_of_distances([apart[model.name] for model in singles])
-    return {
-        "batch norms": norms,
-        f"{MULTI}{TURNED}": _turned(main),
-        f"batch norms{TURNED}": _turned(norms),
-        "ensemble of near domains": ensemble_of(singles, weights, name="near", pooling="logit"),
-    }
+        return main
 
 
-def _together(matched: Mapping[str, LandslideModel], singles: Sequence[str]) -> dict[str, Scorable]:
-    """The arms of several models that were matched to one event, and of one that is turned as well."""
-    made: dict[str, Scorable] = {}
-    for arm, of_all in ((MULTI, ALL), (SELF, f"{SELF} and {ALL}"), (FEW, f"{FEW} and {ALL}")):
-        if arm not in matched:
-            continue
-        made[f"{arm}{ON_MEANS}{TURNED}"] = _turned(matched[arm])
-        members = [matched[arm], *(matched[name] for name in singles)]
-        # Where the members of a linear pool differ it is unsure: what is wrong about one event is seldom so in all.
-        together = ensemble_of(members, [float(len(singles)), *[1.0] * len(singles)], name="all", pooling="probability")
-        made[f"{of_all}{ON_MEANS}"] = together
-        if arm != MULTI:  # as many passes as all other arms together
-            made[f"{of_all}{ON_MEANS}{TURNED}"] = _turned(together)
-    return made
-
-
-def _turned(model: LandslideModel) -> TTA:
-    return TTA(model, symmetries=4, threshold=model.threshold)
-
-
-def counted(model: Scorable, block: Block, novelty: float, device: str) -> dict[str, Any]:
+def counted(probability: FloatArray, threshold: float, block: Block, novelty: float) -> dict[str, Any]:
     """Counts of one map of one event: pixels, totals, and confident claims at each of `TEMPERATURES`."""
-    margin: FloatArray = next(values for _, values in block_margins(model.margin, One(block), device=device))
-    logit = (margin / model.temperature).astype("float32")
-    probability = torch.sigmoid(torch.from_numpy(logit)).numpy()
     valid, truth = block.truth != IGNORE, block.truth == 1
     area = block.pixel_m2 if math.isfinite(block.pixel_m2) else PIXEL_M2
     totals = totals_of(
-        probability, model.threshold, block.truth, name=block.name, domain=block.domain, pixel_m2=area, novelty=novelty
+        probability, threshold, block.truth, name=block.name, domain=block.domain, pixel_m2=area, novelty=novelty
     )
-    histogram = MarginHistogram.of(logit, truth, valid)
+    histogram = MarginHistogram.of(logit_of(probability), truth, valid)
     return {
-        "pixels": list(confusion(probability >= model.threshold, truth, valid).counts),
+        "pixels": list(confusion(probability >= threshold, truth, valid).counts),
         "totals": asdict(totals),
         "sure": [_sure(histogram, temperature) for temperature in TEMPERATURES],
     }
