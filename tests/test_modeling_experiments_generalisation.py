@@ -203,7 +203,11 @@ def test_the_figures_are_those_of_the_counts() -> None:
     assert figures["f1_20_patches"]["value"] == pytest.approx(0.76, abs=1e-3)
     assert figures["f1_20_patches_as_trained"]["value"] == pytest.approx(0.7, abs=1e-3)
     assert figures["f1_700_patches"]["value"] == pytest.approx(0.78, abs=1e-3)
+    assert figures["gain_of_700_patches_over_best_single"]["value"] == pytest.approx(
+        0.78 - figures["macro_f1_best_single"]["value"], abs=1e-3
+    )
     assert figures["wrong_at_090"]["value"] == pytest.approx(0.02)
+    assert figures["wrong_of_all_sure"]["value"] < figures["wrong_at_090"]["value"]
     assert figures["wrong_at_090_before"]["value"] == pytest.approx(0.06)
     assert figures["selection_within_005"]["value"] == 1
     for each in figures.values():

@@ -154,7 +154,7 @@ EXPERIMENT = Experiment(
     paper="Generalisation to unseen regions",
     asks="How good is a map of a region of which nobody has a label, made by models of other regions; what do selection and "
     "adaptation without labels add; and how far can its probabilities and totals be believed?",
-    networks=("msf-litenet",),
+    networks=("resu-senet-slim",),
     plan=plan,
     reduce=reduce,
     domains=tuple(DOMAINS),
