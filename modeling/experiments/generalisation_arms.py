@@ -76,10 +76,9 @@ def _view(model: LandslideModel, block: Block, symmetry: Symmetry, device: str) 
 
 def together(members: Sequence[Said], weights: Sequence[float]) -> Said:
     """The linear pool of calibrated probabilities, view by view; thresholds are pooled alike."""
-    shares = np.array(weights, dtype=np.float64) / sum(weights)
-    pooled = sum(share * member.views.astype(np.float64) for share, member in zip(shares, members, strict=True))
-    threshold = float(sum(share * member.threshold for share, member in zip(shares, members, strict=True)))
-    return Said(np.asarray(pooled, dtype=np.float32), threshold)
+    pooled = np.average([member.views for member in members], axis=0, weights=weights)
+    threshold = float(np.average([member.threshold for member in members], weights=weights))
+    return Said(pooled.astype(np.float32), threshold)
 
 
 def ways(
@@ -112,13 +111,12 @@ def ways(
 
 def _near(singles: Sequence[Said], distances: Sequence[float]) -> tuple[FloatArray, float]:
     shares = weights_of_distances(distances)
-    logits = sum(share * logit_of(each.plain).astype(np.float64) for share, each in zip(shares, singles, strict=True))
-    threshold = sum(share * each.threshold for share, each in zip(shares, singles, strict=True))
-    return torch.sigmoid(torch.from_numpy(np.asarray(logits))).numpy().astype(np.float32), threshold
+    logits = np.average([logit_of(each.plain) for each in singles], axis=0, weights=shares).astype(np.float32)
+    threshold = float(np.average([each.threshold for each in singles], weights=shares))
+    return torch.sigmoid(torch.from_numpy(logits)).numpy(), threshold
 
 
 def logit_of(probability: FloatArray) -> FloatArray:
     """The logit, float32, of a probability clipped to where it has one."""
-    kept = np.clip(probability.astype(np.float64), _LEAST, 1 - _LEAST)
-    values: FloatArray = np.log(kept / (1 - kept)).astype(np.float32)
+    values: FloatArray = torch.logit(torch.from_numpy(probability), eps=_LEAST).numpy()
     return values
