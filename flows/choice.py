@@ -35,7 +35,7 @@ class Candidate:
     mean: BandDistance | None = None
     """Mean distance over its channels; None where that cannot be told."""
     disagreement: float | None = None
-    """1 - F1 between its own map of the scene and that of most other models; None where it was not asked."""
+    """1 - F1 between its own map of the scene and that of all models together; None where it was not asked."""
     joint: BandDistance | None = None
     """Distance of all channels together."""
     bands: Mapping[str, BandDistance] | None = None

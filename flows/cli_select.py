@@ -39,7 +39,7 @@ def select(
     by: Annotated[
         str,
         typer.Option(
-            help="Rank by disagreement (each model's own map of a few windows against that of most others), mean_mmd2 "
+            help="Rank by disagreement (each model's own map of a few windows against what all say together), mean_mmd2 "
             "(mean over the channels, as Yang et al. 2024), joint_mmd2, max_mmd2 or relative_mmd2 (as a share of what is "
             "normal for the model). auto: disagreement where four models or more can be chosen, else mean_mmd2."
         ),
@@ -54,7 +54,7 @@ def select(
 
     The values of the scene are compared with those of the ground that each model was trained on, channel by channel and
     together (maximum mean discrepancy). Models that can use more of the scene's channels come first. Of four or more of
-    those each maps a few windows, and the one whose map agrees best with that of most others is taken; of fewer the nearest.
+    those each maps a few windows, and the one whose map agrees best with what all say together is taken; of fewer the nearest.
     A warning says when no model is near. The cube of an event is pulled if it is not there yet; `quakeslide map` then
     uses the same one, and makes the same choice by itself.
 

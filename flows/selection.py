@@ -96,12 +96,14 @@ def scene_maps(scene: Scene, models: Sequence[ZooModel], scene_means: float = 0.
     All models are in memory at once. Raises `WeightsError` for weights that cannot be loaded.
     """
     channels = dict.fromkeys(name for one in models for name in one.bands.channels)
+    voices = {one.name: one.voice for one in models}
     ground = SceneBlocks(scene, BandSet("compared", tuple(channels), ""), MAPPED_WINDOWS)
     loaded = [replace(on_scene_means(one.load(), scene, scene_means), name=one.name) for one in models]
     try:
         return own_maps(
-            loaded, ground, ground.bands.channels, told=lambda done: report("map with each model", done, len(ground))
-        )
+            loaded, ground, ground.bands.channels, voices=voices,
+            told=lambda done: report("map with each model", done, len(ground)),
+        )  # fmt: skip
     except DataError:
         return {}
 

@@ -275,14 +275,23 @@ def test_a_model_s_own_map_tells_how_sure_it_is_and_whom_it_agrees_with() -> Non
     assert found["b"].low_confidence == pytest.approx(bright)
     assert found["a"].positive_share == pytest.approx(bright)
     assert found["blind"].positive_share == 0
-    # With two others, most others are both of them.
-    assert found["a"].disagreement == 1.0
-    assert found["blind"].disagreement == 1.0
-    trio = own_maps([says("a", 0.95), says("b", 0.8), says("c", 0.9)], blocks, RGB)
-    assert trio["a"].disagreement == 0
+    # All together say (0.95 + 0.8 + 0.1) / 3 where it is bright: landslide.
+    assert [found[name].disagreement for name in ("a", "b", "blind")] == [0, 0, 1]
+    heard = own_maps([says("a", 0.95), says("b", 0.8), says("blind", 0.1)], blocks, RGB, voices={"blind": 4})
+    # (0.95 + 0.8 + 4 x 0.1) / 6 is below the threshold: all together map nothing, as the blind one does.
+    assert [heard[name].disagreement for name in ("a", "b", "blind")] == [1, 1, 0]
+    assert heard["a"].entropy == found["a"].entropy
     assert math.isnan(own_maps([says("a", 0.95)], blocks, RGB)["a"].disagreement)
     ranked = rank([ZooModel.of(says("b", 0.8)), ZooModel.of(says("a", 0.95))], RGB, by="entropy", own_maps=found)
     assert [one.model.name for one in ranked] == ["a", "b"]
+
+
+def test_a_model_of_several_domains_counts_twice() -> None:
+    parts = {"training": {"one": "some patches", "another": "some more"}}
+    several = replace(model("several"), card={"data": {"parts": parts}})
+    unreadable = replace(model("unreadable"), card={"data": {"parts": {"training": 3}}})
+    assert [ZooModel.of(one).domains for one in (several, model("plain"), unreadable)] == [2, 1, 1]
+    assert [ZooModel.of(one).voice for one in (several, model("plain"))] == [2, 1]
 
 
 def test_own_maps_need_the_model_s_channels_and_some_ground() -> None:

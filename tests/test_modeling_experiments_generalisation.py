@@ -312,6 +312,8 @@ def test_a_judgement_maps_in_every_way_that_it_has_models_for(monkeypatch: pytes
     assert {MULTI, "a", "self-training", "self-training + test-time augmentation", "batch norms"} <= set(arms)
     assert {f"{arm}{ON_MEANS}" for arm in (MULTI, "a", "self-training", "all models")} <= set(arms)
     assert f"self-training and all models{ON_MEANS} + test-time augmentation" in arms
+    assert {f"{NORMS}{TURNED}", f"{NORMS} and {ALL}{TURNED}"} <= set(arms)
+    assert not any(arm.startswith(NORMS) and ON_MEANS in arm for arm in arms), "one replaces the other"
     assert {ALL, f"{ALL}{TURNED}", f"{ALL}{ON_MEANS}{TURNED}"} <= set(arms)
     assert not any(arm.startswith((OWN, FEW)) for arm in arms)
     labelled = replace(work, few="few", own="own")(here)["arms"]  # type: ignore[arg-type]
@@ -330,7 +332,7 @@ def test_ways_made_of_what_each_model_says_once_are_those_of_the_classes_that_ma
         for n, name in enumerate((MULTI, "a", "b"))
     }
     said = {name: said_of(model, block, device="cpu") for name, model in models.items()}
-    made = ways(said, said, said[MULTI], ["a", "b"], {"a": 0.1, "b": 0.3})
+    made = ways({**said, NORMS: said["b"]}, said, ["a", "b"], {"a": 0.1, "b": 0.3})
     x = torch.from_numpy(block.channels)[None]
 
     def same(arm: str, model: LandslideModel | TTA) -> None:
@@ -347,7 +349,9 @@ def test_ways_made_of_what_each_model_says_once_are_those_of_the_classes_that_ma
     same(f"{ALL}{TURNED}", TTA(pool, symmetries=4, threshold=pool.threshold))
     near = ensemble_of([models["a"], models["b"]], weights_of_distances([0.1, 0.3]), pooling="logit")
     same(NEAR, near)
-    assert set(made) >= {NORMS, f"{NORMS}{TURNED}"}
+    same(NORMS, models["b"])
+    of_norms = ensemble_of([replace(models["b"], name="norms"), models["a"], models["b"]], [2, 1, 1])
+    same(f"{NORMS} and {ALL}{TURNED}", TTA(of_norms, symmetries=4, threshold=of_norms.threshold))
     assert not any(SELF in arm for arm in made)
 
 

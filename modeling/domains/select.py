@@ -1,8 +1,8 @@
 """Which model to map a new region with, without a label of it, and why.
 
 Models that the region's layers allow come first, of them those with the richest channels. Of those, where there are
-four, the one whose own map is nearest to that of most others: of the signals here it ranks best (Spearman with the F1
-0.75, `modeling/reports/generalisation.md`). Fewer cannot outvote one that sees nothing: then the nearest one
+four, the one whose own map is nearest to what all say together, in which a model of several domains counts twice
+(`modeling/reports/generalisation.md`). Fewer cannot outvote one that sees nothing: then the nearest one
 is taken, by the mean over the channels of the squared MMD between the region and the model's training ground, as Yang et
 al. 2024 chose for Luding.
 """
@@ -32,7 +32,7 @@ SIGNALS: Mapping[str, str] = {
     "relative_mmd2": "mean squared MMD as a share of what is normal on the model's own validation ground",
     "entropy": "mean entropy of the model's own map",
     "low_confidence": "share of unsure pixels of the model's own map",
-    "disagreement": "how far the model's own map is from that of most other models",
+    "disagreement": "how far the model's own map is from what all models say together",
 }
 """What models can be ranked by: nearer 0 is better in all of them. The last three need `OwnMap`s."""
 
@@ -180,7 +180,7 @@ def _reasons(one: Ranked, everyone: Sequence[Ranked], by: str) -> list[str]:
         )
         told.append(f"mean distance over its channels {one.distances.mean:.3f} ({low:.3f} to {high:.3f})")
     if not math.isnan(one.signals[VOTED]):
-        told.append(f"its map and that of most other models agree by an F1 of {1 - one.signals[VOTED]:.2f}")
+        told.append(f"its map and that of all models together agree by an F1 of {1 - one.signals[VOTED]:.2f}")
     known = [other for other in same if not math.isnan(other.signals[by])]
     if len(known) > 1 and one is min(known, key=lambda other: _order(other, by)):
         told.append(f"the best by {SIGNALS[by]} of {len(known)} models with these channels")

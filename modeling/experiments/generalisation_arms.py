@@ -22,7 +22,7 @@ from modeling.scoring.evaluate import block_margins
 MULTI, OWN, FEW, SELF = "multi-domain", "trained on the region", "20 patches", "self-training"
 """Arms beside those that are named after the domain of a single-domain model."""
 NORMS = "batch norms"
-"""The multi-domain model with the event's statistics."""
+"""The multi-domain model with the event's statistics; never on scene means, which it replaces."""
 ON_MEANS = " on scene means"
 """Ends the name of an arm whose model was matched to each event (`modeling.adaptation.scene_means`)."""
 TURNED = " + test-time augmentation"
@@ -34,6 +34,7 @@ NEAR = "ensemble of near domains"
 WITH_FEW = f"{FEW} and {ALL}{ON_MEANS}{TURNED}"
 """The arm that makes the most of a few labels: the model fine-tuned with them asked together with all single-domain ones."""
 
+_ASKED_WITH_ALL = {MULTI: ALL, SELF: f"{SELF} and {ALL}", NORMS: f"{NORMS} and {ALL}", FEW: f"{FEW} and {ALL}"}
 _SYMMETRIES = 4
 _LEAST = 1e-7  # as test-time augmentation clips, so that every probability has a logit
 
@@ -84,7 +85,6 @@ def together(members: Sequence[Said], weights: Sequence[float]) -> Said:
 def ways(
     fixed: Mapping[str, Said],
     matched: Mapping[str, Said],
-    norms: Said,
     singles: Sequence[str],
     apart: Mapping[str, float],
 ) -> dict[str, tuple[FloatArray, float]]:
@@ -96,15 +96,17 @@ def ways(
     made: dict[str, tuple[FloatArray, float]] = {}
     for end, said in (("", fixed), (ON_MEANS, matched)):
         made |= {f"{arm}{end}": (each.plain, each.threshold) for arm, each in said.items()}
-        made |= {f"{arm}{end}{TURNED}": (said[arm].turned, said[arm].threshold) for arm in (MULTI, SELF) if arm in said}
-        for arm, name in ((MULTI, ALL), (SELF, f"{SELF} and {ALL}"), (FEW, f"{FEW} and {ALL}")):
+        made |= {
+            f"{arm}{end}{TURNED}": (said[arm].turned, said[arm].threshold)
+            for arm in (MULTI, SELF, NORMS)
+            if arm in said
+        }
+        for arm, name in _ASKED_WITH_ALL.items():
             if arm in said:
                 # Where the members differ it is unsure: what is wrong about one event is seldom so in all models.
                 pool = together([said[arm], *(said[one] for one in singles)], [len(singles), *[1] * len(singles)])
                 made[f"{name}{end}"] = (pool.plain, pool.threshold)
                 made[f"{name}{end}{TURNED}"] = (pool.turned, pool.threshold)
-    made[NORMS] = (norms.plain, norms.threshold)
-    made[f"{NORMS}{TURNED}"] = (norms.turned, norms.threshold)
     made[NEAR] = _near([fixed[name] for name in singles], [apart[name] for name in singles])
     return made
 

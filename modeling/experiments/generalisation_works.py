@@ -19,7 +19,7 @@ from modeling.domains.select import Ranked, rank
 from modeling.domains.zoo import ZooModel
 from modeling.errors import DataError
 from modeling.experiments.engine import Desk
-from modeling.experiments.generalisation_arms import FEW, MULTI, OWN, SELF, logit_of, said_of, ways
+from modeling.experiments.generalisation_arms import FEW, MULTI, NORMS, OWN, SELF, logit_of, said_of, ways
 from modeling.experiments.mixes import Mix
 from modeling.experiments.work import channels_of
 from modeling.model import LandslideModel
@@ -186,6 +186,8 @@ class Judge:
         prints: dict[str, Fingerprint] = {domain: samples[domain] for domain, _ in self.singles}
         prints[MULTI] = mixed([samples[name] for name in self.sources], [1.0] * len(self.sources), rows=ROWS)
         zoo = [ZooModel.of(model, prints[model.name]) for model in (main, *singles)]
+        zoo[0] = replace(zoo[0], domains=len(self.sources))
+        voices = {one.name: one.voice for one in zoo}
         fixed = {model.name: model for model in (main, *singles)}
         fixed |= {
             arm: model_of(key) for arm, key in ((SELF, self.self_trained), (OWN, self.own), (FEW, self.few)) if key
@@ -200,7 +202,7 @@ class Judge:
             matched = {
                 arm: replace(match_scene(model, event).to(desk.device), name=model.name) for arm, model in fixed.items()
             }
-            own = own_maps([matched[model.name] for model in (main, *singles)], event, bands.channels)
+            own = own_maps([matched[model.name] for model in (main, *singles)], event, bands.channels, voices=voices)
             ranked = rank(zoo, region, own_maps=own)
             signals[block.name] = {each.model.name: _plain(each) for each in ranked}
             apart = {each.model.name: each.signals["mean_mmd2"] for each in ranked}
@@ -208,8 +210,8 @@ class Judge:
                 {arm: said_of(model, block, device=desk.device, mirrored=arm != OWN) for arm, model in models.items()}
                 for models in (fixed, matched)
             )
-            norms = said_of(_norms(main, event, desk.device), block, device=desk.device)
-            made = ways(said, matched_said, norms, [model.name for model in singles], apart)
+            said[NORMS] = said_of(_norms(main, event, desk.device), block, device=desk.device)
+            made = ways(said, matched_said, [model.name for model in singles], apart)
             for arm, (probability, threshold) in made.items():
                 arms.setdefault(arm, {})[block.name] = counted(probability, threshold, block, max(apart[MULTI], 0.0))
             desk.tell(done, len(blocks), block.name)
