@@ -159,8 +159,8 @@ def simulate(
 ) -> None:
     """Simulate earthquakes and cut patches with truth to the pixel, half of them with landslides.
 
-    Domains are iburi, jiuzhaigou, palu, luding, gorkha, kaikoura, noto and haiti; any number of patches of each. No region
-    is in two parts.
+    Domains are iburi, jiuzhaigou, palu, luding, gorkha, kaikoura, noto, haiti, papua and hualien; any number of patches of
+    each. No region is in two parts.
     """
     from flows import progress
     from flows.run import shown_progress

@@ -80,7 +80,7 @@ def benchmark(
         str,
         typer.Option(
             help="Domains to train and test on; simulated ones: iburi, jiuzhaigou, palu, luding, gorkha, kaikoura, noto, "
-            "haiti."
+            "haiti, papua, hualien."
         ),
     ] = "",
     networks: Annotated[

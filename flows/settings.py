@@ -197,7 +197,7 @@ class ModelSettings(_Group):
     )
     scene_means: float = Field(
         0.0, ge=0, le=1, description="Share of the way that a scene's mean light is moved to that of the training ground; "
-        "0.5 suits networks of few regions.",
+        "0.5 mends some regions and harms others.",
     )  # fmt: skip
     compiled: Literal["auto"] | bool = Field(
         "auto",

@@ -31,7 +31,7 @@ from modeling.training.losses import margin_of
 from modeling.weights_header import packed, read_input
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
-DEFAULT_NETWORK = "msf-litenet"
+DEFAULT_NETWORK = "resu-senet-slim"
 ENSEMBLE_SUFFIX = ".ensemble.json"
 """How the files of ensembles end (`modeling.adaptation.ensemble`)."""
 STORAGES: Mapping[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}

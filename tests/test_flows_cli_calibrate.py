@@ -17,7 +17,7 @@ from modeling.model import WEIGHTS_FOLDER, load_model
 from modeling.simulate.domains import DOMAINS
 from modeling.uncertainty.stored import uncertainty_of
 
-NAME = "msf-litenet_rgb"
+NAME = "resu-senet-slim_rgb"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_by_default_it_takes_all_domains_that_the_model_has_not_learned_from(wei
     model, sample = load_model(weights), load_fingerprint(sample_path(weights))
     taken = _domains("", model, sample)
     assert set(taken) == set(DOMAINS) - set(sample.domains)
-    assert len(taken) >= 5
+    assert len(taken) >= 4, "intervals of 80 % need four"
     assert _domains("noto,haiti", model, sample) == ("noto", "haiti")
     with pytest.raises(DataError, match="does not say what it has learned from"):
         _domains("", model, None)

@@ -57,7 +57,7 @@ def needs(model: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(model not in available_models(), reason=f"the weights {model} are not here")
 
 
-@needs("msf-litenet_ten-band")
+@needs("resu-senet-slim_ten-band")
 @pytest.mark.timeout(1000)
 def test_the_demo_finds_the_landslides_of_a_quake_that_training_never_saw(
     tmp_path: Path, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
@@ -79,7 +79,7 @@ def test_the_demo_finds_the_landslides_of_a_quake_that_training_never_saw(
         assert words in told
 
 
-@needs("msf-litenet_rgb-terrain")
+@needs("resu-senet-slim_rgb-terrain")
 @pytest.mark.timeout(1000)
 def test_the_real_iburi_pair_is_mapped_where_it_was_seen(tmp_path: Path, shared_data: Path) -> None:
     _, _, told = run(tmp_path, "map", "us2000h8ty", "--data", shared_data, "--out", "out")
@@ -95,7 +95,7 @@ def test_the_real_iburi_pair_is_mapped_where_it_was_seen(tmp_path: Path, shared_
     assert "not observed: swath gap" in told
     assert "the acquisition dates of the pre phase were not recorded and are assumed" in told
     facts = ReportFacts.from_json((folder / "facts.json").read_text())
-    assert (facts.provenance.model, facts.event.simulated) == ("msf-litenet_rgb-terrain", False)
+    assert (facts.provenance.model, facts.event.simulated) == ("resu-senet-slim_rgb-terrain", False)
     assert "Contains modified Copernicus Sentinel data 2018" in facts.provenance.attribution
     assert facts.inventory.count > 50
     # Bare ground is brighter in red than the forest and the fields around it.

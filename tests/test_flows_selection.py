@@ -81,7 +81,7 @@ def test_the_richest_shipped_network_is_chosen_as_the_layers_allow(scene: ArrayS
     everything = zoo_of(AUTOMATIC)
     for colours, name in ((("red", "green", "blue", "nir"), "ten-band"), (("red", "green", "blue"), "rgb-terrain")):
         found = select_model(array_scene((96, 80), colours), everything, automatic=True)
-        assert found.chosen == f"msf-litenet_{name}"
+        assert found.chosen == f"resu-senet-slim_{name}"
         likely, digest = expected(everything, array_scene((96, 80), colours).layer_names)
         assert likely.name == found.chosen
         assert digest == found.weights_hash == load_model(found.chosen).weights_hash
@@ -113,7 +113,7 @@ class _Redder(LandslideModel):
 
 
 def voter(name: str, level: float, redder_than: float) -> ZooModel:
-    plain = load_model("msf-litenet_rgb")
+    plain = load_model("resu-senet-slim_rgb")
     drawn = _Redder(**{**vars(plain), "name": name, "temperature": redder_than, "threshold": 0.5})
     return replace(member(name, level), loaded=drawn)
 
@@ -188,18 +188,18 @@ def test_channels_are_those_that_the_layers_make(zoo: Zoo) -> None:
 
 
 def test_a_named_model_is_compared_and_not_replaced(scene: ArrayScene, tmp_path: Path) -> None:
-    settings = ModelSettings(weights="msf-litenet_rgb")
+    settings = ModelSettings(weights="resu-senet-slim_rgb")
     bright = ArrayScene(
         scene.grid, {name: 8 * layer for name, layer in scene.layers.items()}, scene.observed, scene.date
     )
     write_selection(bright, settings, tmp_path / "selection.json")
     found = Selection.from_json((tmp_path / "selection.json").read_text())
-    assert (found.chosen, found.automatic) == ("msf-litenet_rgb", False)
+    assert (found.chosen, found.automatic) == ("resu-senet-slim_rgb", False)
     assert len(found.candidates) == 1
     assert found.winner.novel, "bright even ground is unlike anything"
-    assert found.warning.startswith("msf-litenet_rgb is not near this region")
+    assert found.warning.startswith("resu-senet-slim_rgb is not near this region")
     with pytest.raises(BandSetError, match="needs the layers slope"):
-        expected(zoo_of(ModelSettings(weights="msf-litenet_ten-band")), ["red_post"])
+        expected(zoo_of(ModelSettings(weights="resu-senet-slim_ten-band")), ["red_post"])
     with pytest.raises(WeightsError, match="no folder of models"):
         zoo_of(ModelSettings(zoo=("nowhere",)))
 

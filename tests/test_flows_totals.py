@@ -28,7 +28,7 @@ SETTINGS = ModelSettings()
 
 @pytest.fixture(scope="module")
 def model() -> LandslideModel:
-    return with_uncertainty(load_model("msf-litenet_rgb"), Uncertainty(FITTED, None, {"simulated": True}))
+    return with_uncertainty(load_model("resu-senet-slim_rgb"), Uncertainty(FITTED, None, {"simulated": True}))
 
 
 def selection(*, novel: bool) -> Selection:
@@ -56,7 +56,7 @@ def test_the_report_and_the_item_state_the_interval_and_what_it_is_of(model: Lan
 
 
 def test_without_fitted_numbers_nothing_is_claimed() -> None:
-    bare = load_model("msf-litenet_rgb")
+    bare = load_model("resu-senet-slim_rgb")
     bare = replace(bare, card={key: value for key, value in bare.card.items() if key != "uncertainty"})
     made = with_totals_range(facts(), bare, SETTINGS)
     assert made.totals is None

@@ -239,9 +239,9 @@ def test_a_named_model_serves_whatever_its_sample_is_like(tmp_path: Path) -> Non
     assert found.fingerprint is None
     assert "changed or damaged" in found.why_none
     assert found.load().name == "mine"
-    shipped = named_model("msf-litenet_rgb")
+    shipped = named_model("resu-senet-slim_rgb")
     assert shipped.fingerprint is not None
-    assert shipped.weights_hash == load_model("msf-litenet_rgb").weights_hash
+    assert shipped.weights_hash == load_model("resu-senet-slim_rgb").weights_hash
     with pytest.raises(WeightsError, match="nobody"):
         named_model("nobody")
 

@@ -37,6 +37,7 @@ from modeling.model import (
 )
 from modeling.prediction.precision import Bfloat16Proof
 from modeling.training.card import card_text
+from modeling.training.shipped_regions import HELD_OUT_DOMAIN, TRAINING_DOMAINS
 from modeling.weights_header import packed
 
 PROOF = Bfloat16Proof(0.8, 0.7996, 1000, 100, "a test")
@@ -311,9 +312,9 @@ def test_weights_of_another_shape_are_refused(model: LandslideModel, stored: Pat
 @pytest.mark.parametrize(
     ("layers", "name"),
     [
-        (TEN_BAND, "msf-litenet_ten-band"),
-        (RGB_TERRAIN, "msf-litenet_rgb-terrain"),
-        ([*RGB, "slope"], "msf-litenet_rgb"),
+        (TEN_BAND, "resu-senet-slim_ten-band"),
+        (RGB_TERRAIN, "resu-senet-slim_rgb-terrain"),
+        ([*RGB, "slope"], "resu-senet-slim_rgb"),
     ],
 )
 def test_the_richest_possible_model_is_chosen(layers: list[str], name: str) -> None:
@@ -325,7 +326,7 @@ def test_too_few_layers_are_refused() -> None:
         choose_model(["slope"])
 
 
-@pytest.mark.parametrize("name", ["msf-litenet_ten-band", "msf-litenet_rgb-terrain", "msf-litenet_rgb"])
+@pytest.mark.parametrize("name", ["resu-senet-slim_ten-band", "resu-senet-slim_rgb-terrain", "resu-senet-slim_rgb"])
 def test_shipped_models_load_and_say_that_they_know_simulated_data_only(name: str) -> None:
     assert name in available_models()
     model = load_model(name)
@@ -335,8 +336,8 @@ def test_shipped_models_load_and_say_that_they_know_simulated_data_only(name: st
     assert "simulated" in model.card["about"]
     assert model.card["sha256"] == model.weights_hash
     parts = model.card["data"]["parts"]
-    assert set(parts["training"]) == set(parts["validation"]) == {"iburi", "jiuzhaigou", "palu"}
-    assert set(parts["held out"]) == {"luding"}
+    assert set(parts["training"]) == set(parts["validation"]) == set(TRAINING_DOMAINS)
+    assert set(parts["held out"]) == {HELD_OUT_DOMAIN}
     assert (WEIGHTS_FOLDER / f"{name}.md").read_text(encoding="utf-8") == card_text(model)
     channels = len(model.channels)
     assert model.probability(torch.full((1, channels, 64, 64), 0.1)).shape == (1, 64, 64)

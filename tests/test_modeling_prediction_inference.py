@@ -204,7 +204,7 @@ def test_a_damaged_proof_is_an_error(damage: dict[str, object]) -> None:
 
 def test_the_shipped_models_bear_bfloat16() -> None:
     for name in ("ten-band", "rgb-terrain", "rgb"):
-        proof = load_model(f"msf-litenet_{name}").bfloat16
+        proof = load_model(f"resu-senet-slim_{name}").bfloat16
         assert proof is not None
         assert proof.harmless
         assert proof.landslide_pixels > 100_000

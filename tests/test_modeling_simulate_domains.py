@@ -27,7 +27,8 @@ def test_the_papers_regions_are_there_by_name() -> None:
 def test_the_order_of_domains_is_that_of_the_seeds_of_benchmarks() -> None:
     # Simulated regions of the nth domain have seeds from 1000 n on, and another part begins 10,000 later.
     assert tuple(DOMAINS) == (
-        "iburi", "jiuzhaigou", "palu", "luding", "gorkha", "kaikoura", "noto", "haiti",
+        "iburi", "jiuzhaigou", "palu", "luding", "gorkha", "kaikoura", "noto", "haiti", "papua",
+        "hualien",
     )  # fmt: skip
     assert len(DOMAINS) <= 10
 
@@ -43,7 +44,7 @@ def test_regions_differ_in_climate_relief_season_noise_and_density() -> None:
 
 
 def test_an_unknown_domain_is_named_with_the_known_ones() -> None:
-    with pytest.raises(DataError, match=r"'wenchuan'.*iburi.*haiti"):
+    with pytest.raises(DataError, match=r"'wenchuan'.*iburi.*hualien"):
         domain("wenchuan")
 
 

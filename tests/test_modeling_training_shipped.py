@@ -17,7 +17,7 @@ from modeling.domains.sample_file import load_fingerprint, sample_path
 from modeling.model import load_model
 from modeling.scoring.baseline import load_baseline
 from modeling.training.shipped import RUNS, SHIPPED, main, make, steps_within
-from modeling.training.shipped_regions import HELD_OUT_DOMAIN, Split, regions_of, shipped_split
+from modeling.training.shipped_regions import HELD_OUT_DOMAIN, TRAINING_DOMAINS, Split, regions_of, shipped_split
 
 SMALL = Split((RegionPlan("iburi", 1), RegionPlan("palu", 2)), (RegionPlan("iburi", 3),), (RegionPlan("luding", 4),))
 
@@ -69,23 +69,25 @@ def test_making_a_model_writes_weights_baseline_and_honest_cards(work: Path, tmp
         for name, run in RUNS.items()
     }
     out = tmp_path / "weights"
-    path = make("ten-band", SMALL, out=out, work=work, workers=1, runs=runs)
-    assert not [left for left in out.iterdir() if "coarse" in left.name]
-    assert path.name == "msf-litenet_ten-band.safetensors"
+    path = make("rgb-terrain", SMALL, out=out, work=work, workers=1, runs=runs)
+    assert not [left for left in out.iterdir() if "ten-band" in left.name], (
+        "what it starts from is made, and not shipped with it"
+    )
+    assert path.name == "resu-senet-slim_rgb-terrain.safetensors"
     model = load_model(path)
     parts = model.card["data"]["parts"]
     assert {part: list(domains) for part, domains in parts.items()} == {
         "training": ["iburi", "palu"], "validation": ["iburi"], "held out": ["luding"],
     }  # fmt: skip
     assert parts["training"]["palu"].endswith("seeds 2")
-    assert model.card["start"]["name"] == "msf-litenet_ten-band"
+    assert model.card["start"]["name"] == "resu-senet-slim_ten-band"
     assert model.card["scores"]["held out"]["baseline"]["pixels"]["f1"] > 0.95  # the toy is the baseline's home
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert "Trained on simulated data only" in text
     assert model.weights_hash in text
     assert f"{model.card['scores']['held out']['model']['pixels']['f1']:.3f}" in text
     sample = load_fingerprint(sample_path(path), model.card["sample"]["sha256"])
-    assert sample.about == "2 simulated regions of iburi, jiuzhaigou, palu, randomised"
+    assert sample.about == f"2 simulated regions of {', '.join(TRAINING_DOMAINS)}, randomised"
     assert sample.domains == ("iburi", "palu")
     assert load_baseline(out / "dndvi-slope.json").tuned_on == ("iburi-1", "palu-2")
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["card"]["recipe"]["steps"] == 4

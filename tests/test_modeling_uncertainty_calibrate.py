@@ -86,7 +86,7 @@ def test_the_mask_and_the_weights_stay(tmp_path: Path) -> None:
     mask = MODEL.probability(x) >= MODEL.threshold
     assert torch.equal(found.model.probability(x) >= found.model.threshold, mask)
 
-    shipped = load_model("msf-litenet_rgb")
+    shipped = load_model("resu-senet-slim_rgb")
     path = save_model(shipped, tmp_path)
     before, model = path.read_bytes(), load_model(path)
     card = {**model.card, CARD_KEY: found.model.card[CARD_KEY]}

@@ -115,7 +115,7 @@ def test_the_mask_does_not_change_with_the_temperature(
 
 
 def test_a_shipped_model_keeps_its_mask_and_becomes_less_sure() -> None:
-    model = load_model("msf-litenet_rgb")
+    model = load_model("resu-senet-slim_rgb")
     x = torch.rand(1, len(model.channels), 32, 32)
     softer = recalibrated(model, 3 * model.temperature)
     first, second = model.probability(x), softer.probability(x)

@@ -79,7 +79,7 @@ def test_every_block_is_an_event_with_its_novelty() -> None:
 
 
 def test_what_was_fitted_is_stored_with_the_model_and_read_again(tmp_path: Path) -> None:
-    model = load_model("msf-litenet_rgb")
+    model = load_model("resu-senet-slim_rgb")
     fitted = Uncertainty(fit_totals(EVENTS), None, {"command": "as typed"})
     path = save_model(with_uncertainty(model, fitted), tmp_path)
     again = load_model(path)
@@ -92,6 +92,6 @@ def test_what_was_fitted_is_stored_with_the_model_and_read_again(tmp_path: Path)
 
 
 def test_numbers_of_a_network_are_not_those_of_an_adapted_one() -> None:
-    model = with_uncertainty(load_model("msf-litenet_rgb"), Uncertainty(fit_totals(EVENTS)))
+    model = with_uncertainty(load_model("resu-senet-slim_rgb"), Uncertainty(fit_totals(EVENTS)))
     adapted = replace(model, card={**model.card, "adaptation": [{"method": "any"}]})
     assert uncertainty_of(adapted) is None

@@ -31,7 +31,7 @@ from flows.storage import Store
 from infra.local.stack import LocalStack, StackError
 
 REGIONS = 4
-WEIGHTS = "msf-litenet_ten-band"
+WEIGHTS = "resu-senet-slim_ten-band"
 QUAKES_A_DAY = 0.45
 
 SETTINGS: Mapping[str, str] = {

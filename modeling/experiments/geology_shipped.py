@@ -49,7 +49,7 @@ PARTS = (
 
 
 def measure(name: str, work: Path, workers: int) -> dict[str, Any]:
-    """The steps of one shipped model: see `modeling.experiments.scheme.steps_of`."""
+    """`weights`: sha256 of those of one shipped model; its steps: see `modeling.experiments.scheme.steps_of`."""
     split = shipped_split()
     learn_on = RegionBlocks(regions_of(work / "regions", split.validation, workers), BANDS)
     tests = RegionBlocks(regions_of(work / "regions", (*split.validation, *split.held_out), workers), BANDS)
@@ -57,7 +57,8 @@ def measure(name: str, work: Path, workers: int) -> dict[str, Any]:
     def tell(done: int, total: int, what: str) -> None:
         log.info("%s: %s, %d of %d", name, what, done, total)
 
-    return steps_of(load_model(name), BANDS, learn_on, tests, tell)
+    model = load_model(name)
+    return {"weights": model.weights_hash, **steps_of(model, BANDS, learn_on, tests, tell)}
 
 
 def scores_of(result: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -91,7 +92,7 @@ def report(results: Mapping[str, Mapping[str, Any]]) -> str:
         *summary({name: scores_of(result) for name, result in results.items()}),
     ]
     for name, result in results.items():
-        lines += ["", f"## `{name}`"]
+        lines += ["", f"## `{name}`", "", f"Weights: sha256 `{result['weights']}`."]
         for part in PARTS:
             for domain in part.domains:
                 lines += ["", f"**{domain}**, {part.title}", "", _table(result, domain)]
@@ -160,7 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", error)
         return 2
     plain = {
-        name: {"learnt": result["learnt"], "held_out": result["held_out"], "scores": scores_of(result)}
+        name: {
+            "weights": result["weights"],
+            "learnt": result["learnt"],
+            "held_out": result["held_out"],
+            "scores": scores_of(result),
+        }
         for name, result in results.items()
     }
     write_json(options.out / "geology.json", {"command": COMMAND, "simulated": True, "models": plain})

@@ -206,6 +206,28 @@ _PRESETS = (
         friction=28.0, slide_share=0.032, elongation=3.0, survival=0.2, aerosol=0.28, cloudiness=0.3,
         clearcut_share=0.02, burnt_share=0.02, old_scar_share=0.014, road_km=18.0, sites=24.0, sensor_noise=1.2,
     ),
+    Domain(
+        "papua",
+        "Papua New Guinea 2018: evergreen rain forest on steep mudstone and limestone under nearly constant cloud; dense, "
+        "large slides and hardly a road",
+        142.75, -6.07, "2018-02-25",
+        base_elevation=1300.0, hillslope=39.0, valley_spacing=330.0, floodplain=6.0, river_width=35.0, conifer_share=0.0,
+        open_share=0.08, rock_share=0.015, crop_share=0.15, town_share=0.01, tree_line=3600.0, deciduous=0.0,
+        dryness=0.05, snow_line_summer=9000.0, snow_line_winter=9000.0, soil_brightness=0.22, soil_redness=1.5,
+        friction=30.0, slide_share=0.045, slide_scale=2.0, elongation=3.2, survival=0.12, aerosol=0.13, cloudiness=0.36,
+        clearcut_share=0.004, burnt_share=0.001, old_scar_share=0.012, road_km=3.0, sites=5.0, sensor_noise=1.1,
+    ),
+    Domain(
+        "hualien",
+        "Hualien 2024: marble gorges and steep subtropical forest in spring; rock falls and slides beside pale rock and "
+        "the scars of typhoons",
+        121.55, 24.15, "2024-04-02",
+        base_elevation=250.0, hillslope=45.0, valley_spacing=350.0, concavity=0.33, floodplain=7.0, river_width=40.0,
+        conifer_share=0.25, open_share=0.08, rock_share=0.08, crop_share=0.35, town_share=0.03, tree_line=3500.0,
+        snow_line_summer=6000.0, snow_line_winter=3300.0, deciduous=0.15, dryness=0.1, soil_brightness=0.3,
+        soil_redness=0.5, friction=36.0, slide_share=0.018, elongation=2.8, aerosol=0.24, cloudiness=0.3,
+        old_scar_share=0.03, road_km=10.0, sites=12.0, sensor_noise=0.9,
+    ),
 )  # fmt: skip
 
 DOMAINS: Mapping[str, Domain] = {preset.name: preset for preset in _PRESETS}

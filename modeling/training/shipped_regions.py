@@ -14,7 +14,7 @@ from modeling.data.patch_simulate import RegionPlan, region_of
 
 log = logging.getLogger(__name__)
 
-TRAINING_DOMAINS = ("iburi", "jiuzhaigou", "palu")
+TRAINING_DOMAINS = ("iburi", "jiuzhaigou", "palu", "gorkha", "kaikoura", "noto")
 HELD_OUT_DOMAIN = "luding"
 
 
@@ -30,7 +30,7 @@ class Split:
     """Only ever reported on."""
 
 
-def shipped_split(training: int = 20, validation: int = 4, held_out: int = 4) -> Split:
+def shipped_split(training: int = 10, validation: int = 4, held_out: int = 4) -> Split:
     """`training` and `validation` regions of each training domain, `held_out` regions of the held-out domain.
 
     No two regions share a seed, so that seasons, clouds and terrain differ between domains as well. Training domains are

@@ -46,7 +46,7 @@ HELD_OUT = "luding"
 BANDS = ("B2", "B3", "B4", "B8")
 SHIFTS_PX = (0.0, 0.3, 0.5, 1.0, 2.0)
 SIDE_PX = 384
-MODEL = "msf-litenet_ten-band"
+MODEL = "resu-senet-slim_ten-band"
 REPORT = ROOT / "modeling" / "reports" / "alignment.md"
 REAL = ROOT.parent / "shared" / "data" / "iburi2018"
 ALWAYS = AlignmentSettings(correct_above_px=0.0)

@@ -50,7 +50,7 @@ from .cases import BenchError, Case, Group, Setting, elapsed
 from .engines import cube_arrays, cube_plan
 from .peak import peak_bytes
 
-MODEL = "msf-litenet_ten-band"
+MODEL = "resu-senet-slim_ten-band"
 MONAI = "MONAI sliding_window_inference"
 WINDOW_PX, AT_ONCE = 256, 4
 F1_MAY_DIFFER, PEERS_MAY_DIFFER = 0.003, 0.02

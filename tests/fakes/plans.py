@@ -30,7 +30,9 @@ def map_plan(**event: Any) -> MapPlan:
         shapely.from_wkt(cube.geometry_wkt), "MMI >= 6 of ShakeMap us version 9", "shakemap", ("a note on the area",)
     )
     run = layout.run("0123456789abcdef")
-    return MapPlan(replace(EVENT, **event), area, cube, "msf-litenet_ten-band", "ab" * 32, run, ("a note on the plan",))
+    return MapPlan(
+        replace(EVENT, **event), area, cube, "resu-senet-slim_ten-band", "ab" * 32, run, ("a note on the plan",)
+    )
 
 
 GIVEN_EVENT = {
