@@ -47,6 +47,14 @@ BoolArray = npt.NDArray[np.bool_]
 Parts = Mapping[str, Sequence[StoredRegion]]
 """Regions under the keys training, validation and held out."""
 
+
+def _about(times: str) -> str:
+    return (
+        f"the loss and the shape of the schedule are those of Dong et al. 2024, {times} times their learning rate, because"
+        " training has minutes on a CPU; no resizing, because a pixel is always 10 m here"
+    )
+
+
 _TEN_BAND = Recipe(
     name="shipped",
     network="resu-senet-slim",
@@ -58,8 +66,7 @@ _TEN_BAND = Recipe(
     patch_px=88,
     precision="bfloat16",
     validate_every=1000,
-    about="the loss and the shape of the schedule are those of Dong et al. 2024, thirty times their learning rate, because"
-    " training has minutes on a CPU; no resizing, because a pixel is always 10 m here",
+    about=_about("thirty"),
 )
 _FROM_IT = replace(
     _TEN_BAND,
@@ -67,6 +74,7 @@ _FROM_IT = replace(
     schedule=replace(_TEN_BAND.schedule, warm_up=100),
     steps=1500,
     validate_every=500,
+    about=_about("ten"),
 )
 
 
@@ -89,8 +97,7 @@ RUNS: Mapping[str, ShippedRun] = {
     "rgb-terrain": ShippedRun("rgb-terrain", _FROM_IT, start="ten-band"),
     "rgb": ShippedRun("rgb", _FROM_IT, start="rgb-terrain"),
 }
-"""Each starts from the weights of another where it says so: minutes on a CPU do not suffice from random ones."""
-SHIPPED = ("ten-band", "rgb-terrain", "rgb")
+"""By band set. The others start from the ten-band weights, one after the other, and take a fifth of the steps."""
 
 _LIMITS = {
     "ten-band": "Needs near infrared before and after.",
@@ -256,7 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m modeling.training.shipped", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="train the models of all band sets")
-    which.add_argument("--band-set", choices=SHIPPED, help="train the model of one band set, and what it starts from")
+    which.add_argument(
+        "--band-set", choices=tuple(RUNS), help="train the model of one band set, and what it starts from"
+    )
     parser.add_argument("--out", type=Path, default=WEIGHTS_FOLDER, help="where the weights go (default: the package)")
     parser.add_argument("--work", type=Path, default=Path(".quakeslide/training"), help="regions and checkpoints")
     parser.add_argument("--minutes", type=float, help="about so long each run, instead of the runs' steps")
@@ -273,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 name: replace(run, recipe=replace(run.recipe, steps=steps_within(options.minutes, run, training)))
                 for name, run in RUNS.items()
             }
-        for name in SHIPPED if options.all else (options.band_set,):
+        for name in RUNS if options.all else (options.band_set,):
             make(name, split, out=options.out, work=options.work, workers=options.threads, runs=runs)
     except ModelingError as error:
         log.error("%s", error)
