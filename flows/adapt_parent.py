@@ -7,7 +7,6 @@ after differ by the network alone.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import math
 import re
@@ -26,9 +25,8 @@ from flows.errors import EventError, FlowError, PublicationError
 from flows.event import EarthquakeEvent
 from flows.facts import EventFacts, ReportFacts
 from flows.layout import FACTS, ITEM_NAME, PRODUCTS, EventLayout, RunLayout
-from flows.map_raster import PairScene
+from flows.map_raster import PairScene, hashes_of, scene_hash
 from flows.planning import GIVEN, MapPlan
-from flows.product_set import sha256_of
 from flows.publish import Publication, read_versions
 from flows.scene import Scene
 from flows.scene_means import SETTING, on_scene_means
@@ -104,10 +102,10 @@ def published_parent(
 class Rasters:
     """What a folder of `quakeslide map-raster` was made from."""
 
-    pre: Path
-    """The image before."""
-    post: Path
-    """The image after."""
+    pre: tuple[Path, ...]
+    """The image before: one file, or several that hold its bands."""
+    post: tuple[Path, ...]
+    """The image after, likewise."""
     dem: Path
     """The elevation model."""
     bands: tuple[str, ...] | None = None
@@ -120,7 +118,8 @@ class Rasters:
 def folder_parent(folder: Path, rasters: Rasters, weights: str | None) -> Iterator[Parent]:
     """A folder of `quakeslide map-raster` as a parent, with the rasters that it was made from.
 
-    Raises `PublicationError` for a folder that is none and `FlowError` for other rasters than those.
+    Raises `PublicationError` for a folder that is none, `RasterError` for unusable rasters and `FlowError` for others
+    than those.
     """
     try:
         facts = ReportFacts.from_json((folder / FACTS).read_text())
@@ -128,15 +127,13 @@ def folder_parent(folder: Path, rasters: Rasters, weights: str | None) -> Iterat
         raise PublicationError(
             f"{folder} is no folder that `quakeslide map-raster` has written: {FACTS} is missing or damaged"
         ) from error
-    inputs = (rasters.pre, rasters.post, rasters.dem)
-    digest = "".join(sha256_of(path) for path in inputs)
-    if hashlib.sha256(digest.encode()).hexdigest() != facts.provenance.cube_hash:
-        raise FlowError(
-            f"{folder} was not made from {', '.join(path.name for path in inputs)}: give the rasters that it was made from"
-        )
-    with open_pair(
-        [rasters.pre], [rasters.post], rasters.dem, bands=rasters.bands, scaling=Scaling(scale=rasters.scale)
-    ) as pair:
+    pre, post, dem = rasters.pre, rasters.post, rasters.dem
+    with open_pair(pre, post, dem, bands=rasters.bands, scaling=Scaling(scale=rasters.scale)) as pair:
+        if scene_hash(hashes_of(pair, dem)) != facts.provenance.cube_hash:
+            given = ", ".join(path.name for path in (*pre, *post, dem))
+            raise FlowError(
+                f"{folder} was not made from {given}: give all rasters that it was made from, and no others"
+            )
         plain = PairScene(pair)
         scene: Scene = plain if facts.alignment is None else AlignedScene(plain, facts.alignment)
         yield Parent(facts, folder, scene, _model(facts, folder, weights, scene), _footprint(folder))

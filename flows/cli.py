@@ -149,8 +149,14 @@ def plan(
 
 @app.command("map-raster")
 def map_raster(
-    pre: Annotated[Path, typer.Option(help="GeoTIFF before the event (projected, metres).")],
-    post: Annotated[Path, typer.Option(help="GeoTIFF after the event, on the same grid.")],
+    pre: Annotated[
+        list[Path],
+        typer.Option(help="GeoTIFF before the event (projected, metres); give it again for bands in separate files."),
+    ],
+    post: Annotated[
+        list[Path],
+        typer.Option(help="GeoTIFF after the event, on the same grid; give it again for bands in separate files."),
+    ],
     dem: Annotated[Path, typer.Option(help="GeoTIFF with elevation in metres, on any grid that covers them.")],
     out: Out = Path("products"),
     bands: Annotated[

@@ -52,9 +52,15 @@ def adapt(
         str | None, typer.Option(help="The .safetensors that made the map, if it does not ship.")
     ] = None,
     pre: Annotated[
-        Path | None, typer.Option(help="For a folder: the GeoTIFF before the event that it was made from.")
+        list[Path] | None,
+        typer.Option(
+            help="For a folder: the GeoTIFF before the event that it was made from; give it again for bands in separate files."
+        ),
     ] = None,
-    post: Annotated[Path | None, typer.Option(help="For a folder: the GeoTIFF after the event.")] = None,
+    post: Annotated[
+        list[Path] | None,
+        typer.Option(help="For a folder: the GeoTIFF after the event; give it again for bands in separate files."),
+    ] = None,
     dem: Annotated[Path | None, typer.Option(help="For a folder: the elevation model.")] = None,
     bands: Annotated[str | None, typer.Option(help="For a folder: the order of bands, as for map-raster.")] = None,
     scale: Annotated[float | None, typer.Option(help="For a folder: reflectance per digital number.")] = None,
@@ -85,11 +91,12 @@ def adapt(
         from flows.adapt_folder import adapt_folder
         from flows.adapt_parent import Rasters
 
-        if pre is None or post is None or dem is None:
+        if not (pre and post and dem):
             raise FlowError(f"{event} is a folder: give the rasters that it was made from by --pre, --post and --dem")
         names = None if bands is None else tuple(part.strip() for part in bands.split(","))
         with shown_progress():
-            outcome = adapt_folder(request, Rasters(pre, post, dem, names, scale), out, load_settings())
+            rasters = Rasters(tuple(pre), tuple(post), dem, names, scale)
+            outcome = adapt_folder(request, rasters, out, load_settings())
         _show(outcome, outcome.folder)
         return
     require_folder(out)

@@ -50,8 +50,14 @@ def build(
     ignore: Annotated[
         list[Path] | None, typer.Option(help="Polygons where nothing is known, such as under cloud.")
     ] = None,
-    pre: Annotated[list[Path] | None, typer.Option(help="GeoTIFF before the event (or one a band).")] = None,
-    post: Annotated[list[Path] | None, typer.Option(help="GeoTIFF after the event, on the same grid.")] = None,
+    pre: Annotated[
+        list[Path] | None,
+        typer.Option(help="GeoTIFF before the event; give it again for bands in separate files."),
+    ] = None,
+    post: Annotated[
+        list[Path] | None,
+        typer.Option(help="GeoTIFF after the event, on the same grid; give it again for bands in separate files."),
+    ] = None,
     dem: Annotated[
         Path | None, typer.Option(help="GeoTIFF with elevation in metres, on any grid that covers them.")
     ] = None,

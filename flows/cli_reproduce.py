@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from flows.cli_runs import device_here, follower, numbers
 if TYPE_CHECKING:
     from modeling.benchmark.data import Source
     from modeling.benchmark.ledger import Ledger
+    from modeling.experiments.budget import Cost
     from modeling.experiments.engine import Experiment
     from modeling.experiments.setting import Setting
 
@@ -84,7 +85,10 @@ def reproduce(
         Path, typer.Option(help="Folder that keeps finished runs, models, checkpoints and simulated regions.")
     ] = Path(".quakeslide/experiments"),
     out: Annotated[Path, typer.Option(help="Folder for NAME.md, NAME.json and NAME.png.")] = Path("reports"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take here, and begin nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what it would take here, or what is left to do, and begin nothing."),
+    ] = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the report of what is finished so far, and train nothing.")
     ] = False,
@@ -155,30 +159,72 @@ def reproduce(
 def _carry_out(
     experiment: Experiment, setting: Setting, ledger: Ledger, out: Path, *, budget: str, dry_run: bool
 ) -> None:
-    from flows.progress import report
     from flows.run import say, shown_progress
     from modeling.benchmark.plan import parse_duration
-    from modeling.experiments.budget import cost, measured, planned
-    from modeling.experiments.engine import execute
+    from modeling.experiments.budget import cost, planned
+    from modeling.experiments.engine import checked, execute
 
     seconds = parse_duration(budget) if budget else None
     with shown_progress():
         setting.source.prepare(os.cpu_count() or 1, _stage("simulate regions"))
-        if ledger.plan() is not None and seconds is not None:
-            setting = _with_steps(setting, ledger)
+        if ledger.plan() is not None:
+            setting = setting if seconds is None else _with_steps(setting, ledger)
+            if dry_run:
+                _say_rest(experiment, setting, ledger)
         elif seconds is not None or dry_run:
-            taken = measured(setting, setting.networks, lambda done, n, note: report("measure steps", done, n, note))
+            taken = _measured(setting, setting.networks)
             if seconds is not None:
                 setting = planned(experiment, setting, seconds, taken)
-            expected = cost(experiment.plan(setting), setting, taken)
-            say(
-                f"{expected.runs} runs, {expected.steps:,} steps in all, {setting.steps:,} of a full training run: about "
-                f"{expected.seconds / 3600:.1f} hours here, {setting.processes} runs at a time"
-            )
+            expected = cost(checked(experiment.plan(setting)), setting, taken)
+            say(f"{expected.runs} runs, {_length(expected, setting)}")
         if dry_run:
             return
         execute(experiment, setting, ledger, follower())
     _publish(experiment, setting, ledger, out)
+
+
+def _say_rest(experiment: Experiment, setting: Setting, ledger: Ledger) -> None:
+    """Say what is left of an experiment that has a plan; steps are measured of the networks that the rest needs."""
+    from flows.run import say
+    from modeling.experiments.budget import cost, networks_of
+    from modeling.experiments.engine import failed, to_do
+
+    runs, rest = to_do(experiment, setting, ledger)
+    left = {run.key for run in rest}
+    broken = [key for key in failed(experiment, setting, ledger) if key not in left]
+    told = (
+        f"{len(runs) - len(rest)} of {len(runs)} runs are finished{f', {len(broken)} of them failed' if broken else ''}"
+    )
+    if not rest:
+        say(
+            f"{told}, at {setting.steps:,} steps of a full training run: nothing is left to do; --report-only writes the "
+            "report"
+        )
+        return
+    networks = networks_of(rest)
+    expected = cost(rest, setting, _measured(setting, networks) if networks else {})
+    say(f"{told}; {expected.runs} are left, {_length(expected, setting)}")
+
+
+def _measured(setting: Setting, networks: Sequence[str]) -> Mapping[str, float]:
+    """Seconds of a step of each network here."""
+    from flows.progress import report
+    from modeling.experiments.budget import measured
+
+    return measured(setting, networks, lambda done, n, note: report("measure steps", done, n, note))
+
+
+def _length(expected: Cost, setting: Setting) -> str:
+    return (
+        f"{expected.steps:,} steps in all, {setting.steps:,} of a full training run: about {_time(expected.seconds)} here, "
+        f"{setting.processes} runs at a time"
+    )
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return "a minute" if seconds <= 60 else f"{math.ceil(seconds / 60)} minutes"
 
 
 def _publish(experiment: Experiment, setting: Setting, ledger: Ledger, out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,8 +27,14 @@ def select(
     event: Annotated[
         str, typer.Argument(help="USGS event id, or the folder of a cube (.zarr); none with --pre, --post and --dem.")
     ] = "",
-    pre: Annotated[Path | None, typer.Option(help="GeoTIFF before the event, instead of an event.")] = None,
-    post: Annotated[Path | None, typer.Option(help="GeoTIFF after it, on the same grid.")] = None,
+    pre: Annotated[
+        list[Path] | None,
+        typer.Option(help="GeoTIFF before the event, instead of an event; give it again for bands in separate files."),
+    ] = None,
+    post: Annotated[
+        list[Path] | None,
+        typer.Option(help="GeoTIFF after it, on the same grid; give it again for bands in separate files."),
+    ] = None,
     dem: Annotated[Path | None, typer.Option(help="GeoTIFF with elevation in metres.")] = None,
     bands: Annotated[str | None, typer.Option(help="Order of the rasters' bands, as for map-raster.")] = None,
     scale: Annotated[float | None, typer.Option(help="Reflectance per digital number, as for map-raster.")] = None,
@@ -67,7 +73,7 @@ def select(
     from modeling.domains.select import SIGNALS, VOTED
 
     rasters = (pre, post, dem)
-    if bool(event) == any(path is not None for path in rasters) or (not event and None in rasters):
+    if bool(event) == any(rasters) or not (event or all(rasters)):
         raise FlowError("name an event or a cube, or give all of --pre, --post and --dem")
     possible = ["auto", VOTED, *(name for name in SIGNALS if name.endswith("mmd2"))]
     if by not in possible:
@@ -78,7 +84,7 @@ def select(
     for each in models.left_out:
         say(f"left out: {each.name}: {each.reason}")
     with shown_progress():
-        if pre is not None and post is not None and dem is not None:
+        if pre and post and dem:
             names = None if bands is None else tuple(part.strip() for part in bands.split(","))
             opened = _of_rasters(pre, post, dem, names, scale, settings)
         elif event.rstrip("/").endswith(".zarr"):
@@ -129,13 +135,14 @@ def _with_zoo(settings: Settings, folders: list[Path]) -> Settings:
 
 @contextmanager
 def _of_rasters(
-    pre: Path, post: Path, dem: Path, bands: tuple[str, ...] | None, scale: float | None, settings: Settings
-) -> Iterator[Scene]:
+    pre: Sequence[Path], post: Sequence[Path], dem: Path, bands: tuple[str, ...] | None, scale: float | None,
+    settings: Settings,
+) -> Iterator[Scene]:  # fmt: skip
     from flows.alignment import AlignedScene, measure_alignment
     from flows.map_raster import PairScene
     from modeling.rasters.raster_pair import Scaling, open_pair
 
-    with open_pair([pre], [post], dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
+    with open_pair(pre, post, dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
         plain = PairScene(pair)
         yield AlignedScene(plain, measure_alignment(plain, settings.alignment))
 

@@ -61,9 +61,15 @@ def adapt_unlabelled(
         str | None, typer.Option(help="The .safetensors that made the map, if it does not ship.")
     ] = None,
     pre: Annotated[
-        Path | None, typer.Option(help="For a folder: the GeoTIFF before the event that it was made from.")
+        list[Path] | None,
+        typer.Option(
+            help="For a folder: the GeoTIFF before the event that it was made from; give it again for bands in separate files."
+        ),
     ] = None,
-    post: Annotated[Path | None, typer.Option(help="For a folder: the GeoTIFF after the event.")] = None,
+    post: Annotated[
+        list[Path] | None,
+        typer.Option(help="For a folder: the GeoTIFF after the event; give it again for bands in separate files."),
+    ] = None,
     dem: Annotated[Path | None, typer.Option(help="For a folder: the elevation model.")] = None,
     bands: Annotated[str | None, typer.Option(help="For a folder: the order of bands, as for map-raster.")] = None,
     scale: Annotated[float | None, typer.Option(help="For a folder: reflectance per digital number.")] = None,
@@ -102,8 +108,9 @@ def adapt_unlabelled(
 
 @contextmanager
 def _parent(
-    event: str, version: int | None, weights: str | None, given: tuple[Path | None, Path | None, Path | None],
-    bands: str | None, scale: float | None, data: Path | None,
+    event: str, version: int | None, weights: str | None,
+    given: tuple[list[Path] | None, list[Path] | None, Path | None], bands: str | None, scale: float | None,
+    data: Path | None,
 ) -> Iterator[Parent]:  # fmt: skip
     """The map to begin with: of a folder, or of an event in the bucket."""
     from tempfile import TemporaryDirectory
@@ -115,10 +122,11 @@ def _parent(
 
     if Path(event).is_dir():
         before, after, terrain = given
-        if before is None or after is None or terrain is None:
+        if not (before and after and terrain):
             raise FlowError(f"{event} is a folder: give the rasters that it was made from by --pre, --post and --dem")
         names = None if bands is None else tuple(part.strip() for part in bands.split(","))
-        with folder_parent(Path(event), Rasters(before, after, terrain, names, scale), weights) as parent:
+        rasters = Rasters(tuple(before), tuple(after), terrain, names, scale)
+        with folder_parent(Path(event), rasters, weights) as parent:
             yield parent
         return
     with (

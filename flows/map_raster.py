@@ -77,21 +77,22 @@ class PairScene:
 
 
 def map_raster_pair(
-    pre: Path, post: Path, dem: Path, out: Path, *, bands: Sequence[str] | None, scale: float | None, weights: str,
-    name: str, settings: Settings,
+    pre: Sequence[Path], post: Sequence[Path], dem: Path, out: Path, *, bands: Sequence[str] | None,
+    scale: float | None, weights: str, name: str, settings: Settings,
 ) -> Path:  # fmt: skip
     """Map landslides between two rasters into the new folder `out`; returns it.
 
+    `pre` and `post` are the files of the image before and after: one of several bands, or several that hold them.
     Raises `RasterError` for unusable rasters, `PublicationError` when `out` holds something else, and leaves nothing
     behind then.
     """
     require_free_folder(out)
-    with open_pair([pre], [post], dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
+    with open_pair(pre, post, dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
         plain = PairScene(pair)
         zoo = zoo_of(settings.model.model_copy(update={"weights": weights}))
         likely, _ = expected(zoo, plain.layer_names)
         map_rules(settings.model, likely.bands)  # what is wrong with them is said before any work
-        inputs = {"pre": sha256_of(pre), "post": sha256_of(post), "dem": sha256_of(dem)}
+        inputs = hashes_of(pair, dem)
         with scratch_folder(settings.work, plain.grid.shape_yx) as folder, shown_progress():
             alignment = measure_alignment(plain, settings.alignment)
             scene = AlignedScene(plain, alignment)
@@ -122,12 +123,12 @@ def map_raster_pair(
             write_mask(inventory, sides, scene.grid, folder / "mask.tif")
             write_layers(found, rules, folder)
             facts = ReportFacts(
-                event=EventFacts(id=name, title=f"Landslides between {pre.name} and {post.name}"),
+                event=EventFacts(id=name, title=f"Landslides between {_named(pre)} and {_named(post)}"),
                 coverage=coverage(sides.counts, scene.grid.pixel_m),
                 inventory=inventory_facts(landslides_of(inventory)),
                 imagery=tuple(
-                    Imagery(phase, (path.name,), "a raster given by hand, date not stated", cloud_masked=False)
-                    for phase, path in zip(PHASES, (pre, post), strict=True)
+                    Imagery(phase, tuple(path.name for path in files), _given(files), cloud_masked=False)
+                    for phase, files in zip(PHASES, (pre, post), strict=True)
                 ),
                 provenance=_provenance(model, rules, run_key, inputs, dem, settings),
                 created=dt.datetime.now(dt.UTC).replace(microsecond=0),
@@ -144,6 +145,36 @@ def map_raster_pair(
     return out
 
 
+def hashes_of(pair: RasterPair, dem: Path) -> dict[str, str]:
+    """SHA-256 of what a map is made from: `pre`, `post` and `dem`, each of its file.
+
+    Of several files it is that of theirs with the bands that each gives, in whatever order they are named.
+    """
+    return {**{phase: _hash_of(pair, phase) for phase in PHASES}, "dem": sha256_of(dem)}
+
+
+def scene_hash(hashes: Mapping[str, str]) -> str:
+    """What stands for a cube's hash where a map was made from rasters; takes what `hashes_of` gives."""
+    return hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+
+
+def _hash_of(pair: RasterPair, phase: str) -> str:
+    files = pair.phases[phase]
+    if len(files) == 1:
+        return sha256_of(Path(files[0].path))
+    each = sorted(f"{' '.join(file.bands)} {sha256_of(Path(file.path))}" for file in files)
+    return hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+
+def _named(files: Sequence[Path]) -> str:
+    """The file, or the first of several and how many more there are."""
+    return files[0].name if len(files) == 1 else f"{files[0].name} (with {len(files) - 1} more)"
+
+
+def _given(files: Sequence[Path]) -> str:
+    return f"{'a raster' if len(files) == 1 else 'rasters'} given by hand, date not stated"
+
+
 def _provenance(
     model: LandslideModel, rules: MapRules, run_key: str, inputs: Mapping[str, str], dem: Path, settings: Settings
 ) -> Provenance:
@@ -153,7 +184,7 @@ def _provenance(
     return Provenance(
         run_key=run_key, code_version=code_version(), model=model.name, band_set=model.bands.name,
         weights_hash=model.weights_hash, threshold=model.threshold,
-        cube_hash=hashlib.sha256("".join(inputs.values()).encode()).hexdigest(), dem=dem.name, mask_rule="",
+        cube_hash=scene_hash(inputs), dem=dem.name, mask_rule="",
         area_reason="the extent of the rasters", settings_hash=short_hash(changing),
         settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
         trained_on_simulated=trained_on_simulated(model),

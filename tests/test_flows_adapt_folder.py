@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +12,21 @@ import pytest
 import rasterio
 import shapely
 from fakes.drawing import draw
-from fakes.pair import AT, write_pair
+from fakes.pair import AT, raster_options, write_pair
 from fakes.quakes import SmallQuake
 from fakes.shy import shy_network
 from fakes.training import register_tiny
 
+from flows import cli
 from flows.adapt_folder import adapt_folder
-from flows.adapt_parent import Rasters
+from flows.adapt_parent import Rasters, folder_parent
 from flows.adapt_request import AdaptRequest
 from flows.copies import folder_run_key
 from flows.errors import FlowError, PublicationError
 from flows.facts import ReportFacts
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
+from modeling.errors import RasterError
 
 
 @pytest.mark.slow
@@ -68,3 +72,52 @@ def test_a_folder_is_adapted_into_a_new_one(
     assert outcome.adaptation.parent_run_key == folder_run_key(first) != folder_run_key(tmp_path / "second")
     assert str(tmp_path) not in (tmp_path / "second" / "report.html").read_text(), "no path of this machine is told"
     assert not facts.event.simulated, "nobody has said that these rasters are"
+
+
+def test_a_folder_made_from_bands_in_separate_files_wants_them_all(
+    small_quake: SmallQuake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_tiny(monkeypatch)
+    weights = str(shy_network(small_quake.region, tmp_path / "weights"))
+    rasters = write_pair(small_quake.region, tmp_path, apart=True)
+    first = tmp_path / "first"
+    map_raster_pair(
+        rasters.pre, rasters.post, rasters.dem, first, bands=None, scale=None, weights=weights, name="pair",
+        settings=Settings(work=WorkSettings(scratch=str(tmp_path))),
+    )  # fmt: skip
+    with folder_parent(first, replace(rasters, post=rasters.post[::-1]), weights) as parent:
+        assert {"red_pre", "nir_pre", "red_post", "nir_post"} <= set(parent.scene.layer_names)
+    for fewer in (replace(rasters, pre=rasters.pre[1:]), replace(rasters, post=rasters.post[:-1])):
+        with (
+            pytest.raises(FlowError, match="give all rasters that it was made from"),
+            folder_parent(first, fewer, weights),
+        ):
+            pass
+    lost = replace(rasters, pre=(tmp_path / "lost.tif", *rasters.pre))
+    with pytest.raises(RasterError, match=r"lost\.tif: there is no such file"), folder_parent(first, lost, weights):
+        pass
+
+
+def test_the_command_hands_on_all_rasters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rasters = Rasters((Path("pre_red.tif"), Path("pre_nir.tif")), (Path("red.tif"), Path("nir.tif")), Path("dem.tif"))
+    rows = [
+        {"type": "Feature", "geometry": shapely.geometry.mapping(square), "properties": {"label": number % 2 == 0}}
+        for number, square in enumerate(shapely.box(x, 30, x + 0.001, 30.001) for x in np.arange(100, 100.1, 0.01))
+    ]
+    labels = tmp_path / "drawn.geojson"
+    labels.write_text(json.dumps({"type": "FeatureCollection", "features": rows}))
+    handed: list[Rasters] = []
+
+    def stop(request: AdaptRequest, given: Rasters, out: Path, settings: Settings) -> None:
+        handed.append(given)
+        raise FlowError("that is enough")
+
+    monkeypatch.setattr("flows.adapt_folder.adapt_folder", stop)
+    options = map(str, raster_options(rasters))
+    monkeypatch.setattr(sys, "argv", ["quakeslide", "adapt", str(tmp_path), str(labels), *options])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert (exit_.value.code, capsys.readouterr().err) == (cli.BAD_INPUT, "quakeslide: that is enough\n")
+    assert handed == [rasters]

@@ -380,6 +380,11 @@ def test_rasters_that_do_not_fit_are_refused(
     assert "nowhere.tif has no coordinate reference system" in refuses("map-raster", "--pre", nowhere, *good)
     assert "text.tif is not a GeoTIFF" in refuses("map-raster", "--pre", text, *good)
     assert "missing.tif" in refuses("map-raster", "--pre", tmp_path / "missing.tif", *good)
+    several = refuses("map-raster", "--pre", tmp_path / "missing.tif", "--pre", pair["pre"], *good)
+    assert "missing.tif: there is no such file" in several, "of several files the first counts as much as the last"
+    assert "more than one file gives blue_pre" in refuses("map-raster", *["--pre", pair["pre"]] * 2, *good)
+    twice = refuses("map-raster", *["--pre", pair["pre"]] * 2, *good, "--bands", "blue,green")
+    assert "--bands blue,green is the order within one file" in twice
     full = ["map-raster", "--pre", pair["pre"], *good]
     assert "nobody" in refuses(*full, "--weights", "nobody")
     assert "is not empty" in refuses(*full, "--out", tmp_path)
@@ -415,6 +420,35 @@ def test_a_pair_of_rasters_becomes_a_complete_version(
     with rasterio.open(tmp_path / "out" / "probability.tif") as file:
         assert file.shape == small_quake.region.shape_yx
     assert {path.name for path in tmp_path.iterdir()} == {"weights", "out"}
+
+
+def test_bands_in_separate_files_become_one_map(
+    run: Run, pair: dict[str, Path], small_quake: SmallQuake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUAKESLIDE_WORK__SCRATCH", str(tmp_path))
+    weights = untrained(small_quake.region, tmp_path / "weights", "tiny", "ten-band", share=0.03)
+    images: dict[str, list[Path]] = {"pre": [], "post": []}
+    for phase, files in images.items():
+        with rasterio.open(pair[phase]) as file:
+            for number, colour in enumerate(file.descriptions, start=1):
+                band = {colour: file.read(number)}
+                files.append(write_raster(tmp_path / f"{phase}_{colour}.tif", band, small_quake))
+    given = [word for phase, files in images.items() for path in files for word in (f"--{phase}", path)]
+    status, _, err = run("map-raster", *given, "--dem", pair["dem"], "--weights", weights, "--out", tmp_path / "out")
+    assert (status, err) == (0, "")
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert [one["scenes"] for one in facts["imagery"]] == [[path.name for path in files] for files in images.values()]
+
+
+@pytest.mark.parametrize("command", [["map-raster"], ["adapt"], ["adapt-unlabelled"], ["select"], ["dataset", "build"]])
+def test_the_help_says_that_bands_may_lie_in_separate_files(
+    run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    _, out, _ = run(*command, "--help")
+    for option in ("--pre", "--post"):
+        line = next(line for line in out.splitlines() if line.lstrip("│* ").startswith(f"{option} "))
+        assert "give it again for bands in separate files" in line
 
 
 def test_a_command_in_a_process_of_its_own_is_as_quiet(services: dict[str, str], stack: LocalStack) -> None:

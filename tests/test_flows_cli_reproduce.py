@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,9 +16,15 @@ from flows import cli, cli_reproduce
 from flows.cli_runs import follower, numbers
 from flows.errors import FlowError
 from flows.progress import Progress, listen
+from modeling.benchmark.ledger import Ledger
 from modeling.benchmark.pool import Status
 from modeling.data.patch_simulate import simulate_patches
 from modeling.data.patch_split import Split
+from modeling.errors import DataError
+from modeling.experiments.engine import Desk, Effort, Experiment
+from modeling.experiments.engine import Run as Piece
+from modeling.experiments.findings import Findings
+from modeling.experiments.setting import Setting
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -116,6 +124,79 @@ def test_what_runs_tell_becomes_the_remark_of_their_stage() -> None:
         stop()
     assert [(each.stage, each.done) for each in heard] == [("runs", 0), ("runs", 0), ("runs", 1)]
     assert heard[1].note == "one 3/9 (validation F1 0.500)"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A run that is done at once, or cannot be."""
+
+    breaks: bool = False
+
+    def __call__(self, desk: Desk) -> Mapping[str, Any]:
+        if self.breaks:
+            raise DataError("it cannot be done")
+        return {}
+
+
+def toy(setting: Setting) -> Sequence[Piece]:
+    trained = [
+        Piece(f"{network}--seed{seed}", Note(), effort=Effort(network, setting.steps))
+        for seed in setting.seeds
+        for network in setting.networks
+    ]
+    return [Piece("distances", Note()), Piece("broken", Note(breaks=True)), *trained]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """A toy experiment beside the papers' own, reports that are not written, steps of a second; what was measured."""
+    made = Experiment("toy", "Nobody 1900", "Is it?", ("cgnet", "lanet"), toy, lambda setting, found: Findings((), ()))
+    measured: list[tuple[str, ...]] = []
+
+    def measure(setting: Setting, networks: Sequence[str], told: object = None) -> Mapping[str, float]:
+        measured.append(tuple(networks))
+        return dict.fromkeys(networks, 1.0)
+
+    monkeypatch.setattr("modeling.experiments.registry.experiment", lambda name: made)
+    monkeypatch.setattr("modeling.experiments.budget.measured", measure)
+    monkeypatch.setattr(cli_reproduce, "_publish", lambda *given: None)
+    return measured
+
+
+def test_a_dry_run_says_what_is_left_of_what_was_begun(run: Run, asked: list[tuple[str, ...]], tmp_path: Path) -> None:
+    simulate_patches(tmp_path / "mine.zarr", {"palu": 8}, cache=tmp_path / "cache", patch_px=32, region_px=128)
+    options = ("toy", "--data", tmp_path / "mine.zarr", "--tests", "palu", "--seeds", "0,1", "--processes", 1)
+    status, out, err = run(*options, "--budget", "4h", "--dry-run")
+    assert (status, err) == (0, "")
+    assert "6 runs, 14,400 steps in all, 3,600 of a full training run: about 4.0 hours here, 1 runs at a time" in out
+    ledger = Ledger(tmp_path / ".quakeslide" / "experiments" / "toy")
+    assert ledger.plan() is None, "a dry run begins nothing"
+
+    assert run(*options, "--budget", "4h")[0] == 0
+    assert asked == [("cgnet", "lanet")] * 2
+    status, out, _ = run(*options, "--budget", "1h", "--dry-run")
+    assert status == 0
+    assert "6 of 6 runs are finished, 1 of them failed, at 3,600 steps of a full training run: nothing is left" in out
+    assert len(asked) == 2, "nothing is left to measure"
+
+    (ledger.folder / "runs" / "lanet--seed1.json").unlink()
+    for limit in (("--budget", "1h"), ("--steps", 3600)):
+        status, out, _ = run(*options, *limit, "--dry-run")
+        assert status == 0
+        assert "5 of 6 runs are finished, 1 of them failed; 1 are left, 3,600 steps in all, 3,600 of a full" in out
+        assert "about 60 minutes here" in out
+        assert asked.pop() == ("lanet",)
+    (ledger.folder / "runs" / "distances.json").unlink()
+    assert "4 of 6 runs are finished, 1 of them failed; 2 are left" in run(*options, "--budget", "1h", "--dry-run")[1]
+    assert asked.pop() == ("lanet",)
+    assert run(*options, "--budget", "1h")[0] == 0
+    (ledger.folder / "runs" / "distances.json").unlink()
+    assert "1 are left, 0 steps in all" in run(*options, "--budget", "1h", "--dry-run")[1]
+    assert len(asked) == 2, "distances take no steps"
+    before = {path: path.stat().st_mtime_ns for path in ledger.folder.rglob("*.json")}
+    status, _, err = run(*options, "--steps", 7, "--dry-run")
+    assert (status, "differs in steps" in err) == (cli.BAD_INPUT, True)
+    assert before == {path: path.stat().st_mtime_ns for path in ledger.folder.rglob("*.json")}
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -62,13 +62,13 @@ def weights(small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def map_them(
-    files: Mapping[str, Path], out: Path, weights: str, name: str = "hill", rules: str = "auto"
+    files: Mapping[str, Path | Sequence[Path]], out: Path, weights: str, name: str = "hill", rules: str = "auto"
 ) -> ReportFacts:
     settings = Settings(work=WorkSettings(scratch=str(out.parent)), model=ModelSettings(rules=rules))
+    (pre, post, dem) = ([made] if isinstance(made := files[what], Path) else made for what in ("pre", "post", "dem"))
     folder = map_raster_pair(
-        files["pre"], files["post"], files["dem"], out, bands=None, scale=None, weights=weights, name=name,
-        settings=settings,
-    )  # fmt: skip
+        pre, post, dem[0], out, bands=None, scale=None, weights=weights, name=name, settings=settings
+    )
     return ReportFacts.from_json((folder / "facts.json").read_text())
 
 
@@ -132,6 +132,35 @@ def test_a_run_is_named_after_what_went_in_not_after_file_names(
     again = map_them(files, tmp_path / "c", weights).provenance
     assert first.run_key == again.run_key != swapped.run_key
     assert first.cube_hash == again.cube_hash != swapped.cube_hash
+
+
+def test_bands_in_separate_files_give_the_map_of_one_file_and_are_all_told(
+    files: dict[str, Path], layers: dict[str, np.ndarray], weights: str, tmp_path: Path
+) -> None:
+    apart = {
+        phase: [write(tmp_path / f"{phase}_{colour}.tif", {"": layers[f"{colour}_{phase}"]}) for colour in COLOURS]
+        for phase in ("pre", "post")
+    }
+    told = map_them(files | apart, tmp_path / "apart", weights)
+    map_them(files, tmp_path / "whole", weights)
+    with (
+        rasterio.open(tmp_path / "apart" / "probability.tif") as ours,
+        rasterio.open(tmp_path / "whole" / "probability.tif") as theirs,
+    ):
+        np.testing.assert_array_equal(ours.read(1), theirs.read(1))
+    names = [tuple(f"{phase}_{colour}.tif" for colour in COLOURS) for phase in ("pre", "post")]
+    assert [imagery.scenes for imagery in told.imagery] == names
+    assert told.event.title == "Landslides between pre_blue.tif (with 3 more) and post_blue.tif (with 3 more)"
+    report = (tmp_path / "apart" / "report.html").read_text()
+    assert [name for phase in names for name in phase if name not in report] == []
+    assert str(tmp_path) not in report
+    turned = map_them(files | apart | {"pre": apart["pre"][::-1]}, tmp_path / "turned", weights).provenance
+    assert (turned.run_key, turned.cube_hash) == (told.provenance.run_key, told.provenance.cube_hash)
+    held = apart["pre"][0].read_bytes()
+    apart["pre"][0].write_bytes(apart["pre"][1].read_bytes())
+    apart["pre"][1].write_bytes(held)
+    crossed = map_them(files | apart, tmp_path / "crossed", weights).provenance
+    assert told.provenance.cube_hash != crossed.cube_hash, "the files say by their names which bands they hold"
 
 
 def test_a_network_of_one_date_is_run_on_both_images_and_every_drop_is_told(

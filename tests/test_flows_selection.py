@@ -253,6 +253,7 @@ def test_the_choice_is_written_as_files(scene: ArrayScene, zoo: Zoo, tmp_path: P
         ([], "name an event or a cube"),
         (["us1", "--pre", "a.tif"], "name an event or a cube"),
         (["--pre", "a.tif", "--post", "b.tif"], "--dem"),
+        (["--pre", "a.tif", "--pre", "b.tif", "--post", "c.tif", "--dem", "d.tif"], "a.tif: there is no such file"),
         (["us1", "--by", "guess"], "choose one of auto, disagreement, mean_mmd2"),
         (["us1", "--zoo", "nowhere"], "no folder of models nowhere"),
         (["nowhere.zarr"], "nowhere.zarr"),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.pair import write_pair
+from fakes.pair import raster_options, write_pair
 from fakes.quakes import SmallQuake
 from fakes.shy import shy_network
 from fakes.training import register_tiny
@@ -47,10 +47,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return call
 
 
-def mapped(quake: SmallQuake, folder: Path) -> tuple[Path, Rasters, str]:
+def mapped(quake: SmallQuake, folder: Path, *, apart: bool = False) -> tuple[Path, Rasters, str]:
     """A folder of `map-raster`, its rasters and its network."""
     weights = str(shy_network(quake.region, folder / "weights"))
-    rasters = write_pair(quake.region, folder)
+    rasters = write_pair(quake.region, folder, apart=apart)
     map_raster_pair(
         rasters.pre, rasters.post, rasters.dem, folder / "first", bands=None, scale=None, weights=weights, name="pair",
         settings=Settings(work=WorkSettings(scratch=str(folder))),
@@ -69,7 +69,7 @@ def test_a_network_beside_the_one_before_comes_out(
         simulate_patches(
             source, {"luding": 24}, cache=tmp_path / "cache", patch_px=32, region_px=128, split=Split((2, 1, 1))
         )
-    of = ("--pre", rasters.pre, "--post", rasters.post, "--dem", rasters.dem, "--weights", weights)
+    of = (*raster_options(rasters), "--weights", weights)
     how = ("--source", source, "--steps", 3) if way in RECIPES else ()
     status, out, err = run(first, "--way", way, *of, *how)
     assert (status, err) == (0, "")
@@ -91,12 +91,21 @@ def test_what_is_missing_is_said_before_anything_is_done(small_quake: SmallQuake
     first, rasters, weights = mapped(small_quake, tmp_path)
     status, _, err = run(first)
     assert (status, "give the rasters" in err) == (cli.BAD_INPUT, True)
-    of = ("--pre", rasters.pre, "--post", rasters.post, "--dem", rasters.dem, "--weights", weights)
+    of = (*raster_options(rasters), "--weights", weights)
     status, _, err = run(first, *of)
     assert (status, "does not say what it has learned from" in err) == (cli.BAD_INPUT, True)
     status, _, err = run(first, "--way", "magic", *of)
     assert (status, "magic" in err) == (cli.BAD_INPUT, True)
     assert not (tmp_path / "models").exists()
+
+
+def test_bands_in_separate_files_are_all_taken(small_quake: SmallQuake, tmp_path: Path, run: Run) -> None:
+    first, rasters, weights = mapped(small_quake, tmp_path, apart=True)
+    status, _, err = run(first, "--way", "norms", *raster_options(rasters), "--weights", weights)
+    assert (status, err) == (0, "")
+    lost = raster_options(replace(rasters, pre=(tmp_path / "lost.tif", *rasters.pre)))
+    status, _, err = run(first, "--way", "norms", *lost, "--weights", weights)
+    assert (status, "lost.tif: there is no such file" in err) == (cli.BAD_INPUT, True)
 
 
 def test_a_way_takes_its_own_recipes_only(tmp_path: Path, run: Run) -> None:

@@ -20,8 +20,8 @@ from modeling.benchmark.data import Simulated
 from modeling.benchmark.ledger import Ledger
 from modeling.benchmark.pool import Status, Task, run_all
 from modeling.errors import DataError, ModelingError
-from modeling.experiments.budget import cost, planned
-from modeling.experiments.engine import Desk, Effort, Experiment, Finished, Run, execute, failed, finished
+from modeling.experiments.budget import cost, networks_of, planned
+from modeling.experiments.engine import Desk, Effort, Experiment, Finished, Run, execute, failed, finished, to_do
 from modeling.experiments.findings import Findings
 from modeling.experiments.mixes import Mix, Part
 from modeling.experiments.registry import experiment, names
@@ -165,6 +165,29 @@ def test_steps_fill_the_budget(processes: int) -> None:
     assert spent.steps == 4 * found.steps
     with pytest.raises(DataError, match="too few"):
         planned(made, setting, 0.1, {"cgnet": 0.1})
+
+
+def test_the_rest_of_a_plan_is_known_and_reckoned(tmp_path: Path) -> None:
+    ledger, setting = Ledger(tmp_path), replace(SETTING, steps=30, processes=4)
+    long, short = Effort("cgnet", 30), Effort("lanet", 5)
+    made = experiment_of(
+        Run("source", Note("source"), effort=long),
+        Run("tuned", Note("tuned", ("source",)), ("source",), short),
+        Run("other", Note("other"), effort=long),
+    )
+    runs, rest = to_do(made, setting, ledger)
+    assert [run.key for run in runs] == [run.key for run in rest] == ["source", "tuned", "other"]
+    carry_out(made, ledger, setting)
+    assert to_do(made, setting, ledger)[1] == []
+    for key in ("tuned", "other"):
+        (tmp_path / "runs" / f"{key}.json").unlink()
+    _, rest = to_do(made, setting, ledger)
+    assert [run.key for run in rest] == ["tuned", "other"]
+    assert networks_of(rest) == ("lanet", "cgnet")
+    spent = cost(rest, setting, {"cgnet": 0.1, "lanet": 1.0})
+    assert (spent.runs, spent.steps) == (2, 35)
+    assert spent.seconds == pytest.approx(5), "two runs do not fill four processes: the longer one decides"
+    assert cost([], setting, {}).seconds == 0
 
 
 def test_settings_that_leave_nothing_are_refused() -> None:

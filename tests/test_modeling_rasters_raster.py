@@ -324,6 +324,13 @@ def test_layers_that_are_not_there_are_named(write: Write) -> None:
         open_pair([files.pre] * 2, [files.post]),
     ):
         pass
+    with (
+        pytest.raises(
+            RasterError, match=r"--bands blue is the order within one file, but .*pre.*pre.* are of one date"
+        ),
+        open_pair([files.pre] * 2, [files.post], bands=["blue"]),
+    ):
+        pass
     with pytest.raises(RasterError, match="one image before and one after"), open_pair([files.pre], []):
         pass
 

@@ -34,7 +34,8 @@ def planned(experiment: Experiment, setting: Setting, seconds: float, step: Mapp
     Raises `DataError` when testing alone takes longer.
     """
     short, long = (
-        cost(experiment.plan(replace(setting, steps=steps)), setting, step).seconds for steps in (_SHORT, _LONG)
+        cost(checked(experiment.plan(replace(setting, steps=steps))), setting, step).seconds
+        for steps in (_SHORT, _LONG)
     )
     each = (long - short) / (_LONG - _SHORT)
     fixed = short - each * _SHORT
@@ -49,14 +50,19 @@ def planned(experiment: Experiment, setting: Setting, seconds: float, step: Mapp
 
 
 def cost(runs: Sequence[Run], setting: Setting, step: Mapping[str, float]) -> Cost:
-    """What `runs` take, by measured seconds of a step of each network."""
-    efforts = [run.effort for run in checked(runs) if run.effort.network]
-    spent: dict[str, float] = {}
-    for effort in efforts:
-        passes = _FORWARD * effort.patches / setting.batch
-        spent[effort.network] = spent.get(effort.network, 0.0) + effort.steps + passes
-    seconds = sum(step[network] * steps for network, steps in spent.items()) / setting.processes
+    """What `runs` take, by measured seconds of a step of each network; they may be the rest of a plan.
+
+    A run that an earlier call has begun counts in full. With fewer runs than may run at once, the longest decides.
+    """
+    efforts = [run.effort for run in runs if run.effort.network]
+    each = [step[one.network] * (one.steps + _FORWARD * one.patches / setting.batch) for one in efforts]
+    seconds = max(sum(each) / setting.processes, max(each, default=0.0))
     return Cost(len(runs), sum(effort.steps for effort in efforts), seconds)
+
+
+def networks_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The networks that `runs` train or use, each once."""
+    return tuple(dict.fromkeys(run.effort.network for run in runs if run.effort.network))
 
 
 def measured(setting: Setting, networks: Sequence[str], told: Told | None = None) -> Mapping[str, float]:

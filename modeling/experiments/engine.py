@@ -154,6 +154,20 @@ def execute(experiment: Experiment, setting: Setting, ledger: Ledger, told: Told
     The caller holds the ledger (`Ledger.held`) and has prepared the source. Raises `DataError` when the ledger belongs
     to other settings or data, or holds a run of the same key that did something else.
     """
+    runs, waiting = to_do(experiment, setting, ledger)
+    needed = _needed(runs)
+    tasks = [
+        Task(run.key, partial(_finish, run, run.key in needed, setting.source, setting.device, ledger), run.needs)
+        for run in waiting
+    ]
+    run_all(tasks, told, stage="runs", total=len(runs), processes=setting.processes, threads=setting.threads)
+
+
+def to_do(experiment: Experiment, setting: Setting, ledger: Ledger) -> tuple[Sequence[Run], Sequence[Run]]:
+    """The runs of the plan, and those of them that are still to be done; none is begun here.
+
+    States in the ledger what its runs belong to; raises `DataError` as `execute` does.
+    """
     runs = checked(experiment.plan(setting))
     if experiment.check is not None:
         experiment.check(setting)
@@ -161,13 +175,8 @@ def execute(experiment: Experiment, setting: Setting, ledger: Ledger, told: Told
     there = ledger.finished()
     for run in runs:
         _same_work(run, there.get(run.key), ledger)
-    needed = {need for run in runs for need in run.needs}
-    waiting = [run for run in runs if not _is_done(run, ledger, needed)]
-    tasks = [
-        Task(run.key, partial(_finish, run, run.key in needed, setting.source, setting.device, ledger), run.needs)
-        for run in waiting
-    ]
-    run_all(tasks, told, stage="runs", total=len(runs), processes=setting.processes, threads=setting.threads)
+    needed = _needed(runs)
+    return runs, [run for run in runs if not _is_done(run, ledger, needed)]
 
 
 def agree(experiment: Experiment, setting: Setting, ledger: Ledger) -> None:
@@ -223,6 +232,11 @@ def _finish(run: Run, needed: bool, source: Source, device: str, ledger: Ledger,
     cost = {"wall_seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - spent}
     ledger.record(run.key, {**result, **cost, "kept": kept.is_dir(), _ABOUT: described(run.work)})
     shutil.rmtree(scratch, ignore_errors=True)  # the checkpoint of a large network takes a gigabyte
+
+
+def _needed(runs: Sequence[Run]) -> set[str]:
+    """Keys of the runs that others of the plan need."""
+    return {need for run in runs for need in run.needs}
 
 
 def _is_done(run: Run, ledger: Ledger, needed: set[str]) -> bool:

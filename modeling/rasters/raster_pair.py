@@ -144,10 +144,10 @@ def open_pair(
 ) -> Iterator[RasterPair]:
     """Open and check the rasters of `map-raster`: `with open_pair([pre], [post], dem) as pair`.
 
-    Each phase is one file of several bands or several files of one; `bands` as in `modeling.rasters.raster.band_colours`.
-    `pixel_m` asks for a UTM grid of that pixel size. Raises `RasterError` when a file is unusable (see
-    `open_raster`), the images are on different grids, their values cannot be reflectance, or the model does not cover
-    them.
+    Each phase is one file of several bands or several files that share them out; `bands` as in
+    `modeling.rasters.raster.band_colours`, for one file a phase only. `pixel_m` asks for a UTM grid of that pixel size.
+    Raises `RasterError` when a file is unusable (see `open_raster`), the images are on different grids, a band is in two
+    files, their values cannot be reflectance, or the model does not cover them.
     """
     with ExitStack() as stack:
         own, phases = _open_images({"pre": pre, "post": post}, bands, scaling or Scaling(), max_pixels, stack)
@@ -180,6 +180,12 @@ def _open_images(
     first: tuple[Path | str, RasterGrid] | None = None
     phases: dict[str, tuple[_Source, ...]] = {}
     for phase, files in paths.items():
+        if bands is not None and len(files) > 1:
+            raise RasterError(
+                f"--bands {','.join(bands)} is the order within one file, but {', '.join(map(str, files))} are of one "
+                "date: leave it out and let each file say what it holds, in its band descriptions or, with one band, at "
+                "the end of its name (pre_B2.tif)"
+            )
         images = []
         for path in files:
             file = stack.enter_context(open_raster(path, max_pixels=max_pixels))
@@ -267,9 +273,10 @@ def _check_reflectance(pair: RasterPair) -> None:
                 parts += [layer[valid] for layer in layers.values()]
         values = np.concatenate(parts)
         if values.size and not 0.005 < float(np.median(values)) < 1.5:
+            files = ", ".join(source.path for source in pair.phases[phase])
             raise RasterError(
-                f"{pair.phases[phase][0].path}: half of its values lie beyond {np.median(values):.4g} as "
-                "reflectance, which should be 0 to 1: say the factor from stored numbers to reflectance with --scale"
+                f"{files}: half of the values lie beyond {np.median(values):.4g} as reflectance, which should be 0 to 1: "
+                "say the factor from stored numbers to reflectance with --scale"
             )
 
 

@@ -14,14 +14,27 @@ AT = rasterio.Affine(10, 0, 600_000, 0, -10, 3_300_000)
 """Where they lie, in EPSG:32648."""
 
 
-def write_pair(region: Region, folder: Path) -> Rasters:
-    """`pre.tif` and `post.tif` of four colours and `dem.tif`."""
+COLOURS = ("blue", "green", "red", "nir")
+
+
+def write_pair(region: Region, folder: Path, *, apart: bool = False) -> Rasters:
+    """`pre.tif` and `post.tif` of four colours, or with `apart` a file for each (`pre_red.tif`), and `dem.tif`."""
     layers, _ = layers_of(region)
-    colours = ("blue", "green", "red", "nir")
-    images = [
-        _write(folder / f"{phase}.tif", {c: layers[f"{c}_{phase}"] for c in colours}) for phase in ("pre", "post")
-    ]
-    return Rasters(*images, _write(folder / "dem.tif", {"elevation": layers["elevation"]}))
+    dem = _write(folder / "dem.tif", {"elevation": layers["elevation"]})
+    if apart:
+        pre, post = (
+            tuple(_write(folder / f"{phase}_{c}.tif", {c: layers[f"{c}_{phase}"]}) for c in COLOURS)
+            for phase in ("pre", "post")
+        )
+        return Rasters(pre, post, dem)
+    whole = [_write(folder / f"{phase}.tif", {c: layers[f"{c}_{phase}"] for c in COLOURS}) for phase in ("pre", "post")]
+    return Rasters((whole[0],), (whole[1],), dem)
+
+
+def raster_options(rasters: Rasters) -> tuple[object, ...]:
+    """What they are on the command line."""
+    given = {"--pre": rasters.pre, "--post": rasters.post, "--dem": (rasters.dem,)}
+    return tuple(word for option, files in given.items() for file in files for word in (option, file))
 
 
 def _write(path: Path, bands: dict[str, np.ndarray]) -> Path:
