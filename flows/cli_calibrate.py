@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from modeling.model import LandslideModel
     from modeling.uncertainty.calibrate import Calibrated
 
-_FIRST_SEED = 7_000_000
-"""Seeds of these events begin here: no data set, benchmark or shipped model has regions of the same seeds."""
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -32,25 +29,34 @@ def calibrate(
     ] = "",
     events: Annotated[int, typer.Option(min=2, help="Simulated events of each domain.")] = 12,
     level: Annotated[
-        float, typer.Option(min=0.3, max=0.95, help="Rate of the intervals; 0.8 needs 5 domains, one to be left out.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            min=0.3,
+            max=0.95,
+            help="Rate of the intervals; default: 0.8, or 0.75 of 4 domains and 0.67 of 3.",
+            show_default=False,
+        ),
+    ] = None,
     region_px: Annotated[int, typer.Option(min=96, max=2048, help="Side of a simulated event in pixels.")] = 512,
     work: Annotated[Path, typer.Option(help="Folder that keeps the simulated events.")] = Path(".quakeslide/events"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and tell, and change nothing.")] = False,
 ) -> None:
-    """Fit intervals on an event's total landslide area and count, and a temperature for unseen ground, and store them.
+    """Fit intervals on an event's total landslide area and count, and probabilities for unseen ground, and store them.
 
     Simulated events of domains that the model has not learned from are mapped. What is stored in the model's JSON: intervals
-    that reports and STAC items then state, and a temperature at which hardly any pixel mapped with a probability of 0.9 and
-    more is wrong. Weights and mask stay the same. How often the intervals covered the truth is measured on each domain
-    with those fitted to the others, and told.
+    that reports and STAC items then state, a temperature, and how sure the network must be before a probability of 0.9 and
+    more is stated, so that hardly any such pixel is wrong. Weights and mask stay the same. How often the intervals covered
+    the truth, and what the probabilities are worth, is measured on each domain with what the others give, and told.
     """
     from flows.progress import report
     from flows.run import say, shown_progress
     from modeling.domains.sample_file import load_fingerprint, sample_path
     from modeling.errors import DataError
     from modeling.model import load_model
+    from modeling.training.card import write_card
     from modeling.uncertainty.calibrate import calibrated_on
+    from modeling.uncertainty.conformal import highest_level
+    from modeling.uncertainty.events import FIRST_SEED
     from modeling.uncertainty.stored import store_description
 
     path = Path(model)
@@ -59,11 +65,12 @@ def calibrate(
     loaded = load_model(path)
     sample = load_fingerprint(sample_path(path)) if sample_path(path).is_file() else None
     names = _domains(domains, loaded, sample)
+    stated = highest_level(len(names)) if level is None else level
     about = {"command": shlex.join(["quakeslide", *sys.argv[1:]]), "simulated": True, "events_each": events,
-             "region_px": region_px, "first_seed": _FIRST_SEED}  # fmt: skip
+             "region_px": region_px, "first_seed": FIRST_SEED}  # fmt: skip
     with shown_progress():
         found = calibrated_on(
-            loaded, _events(loaded, names, events, region_px, work), sample=sample, level=level, about=about,
+            loaded, _events(loaded, names, events, region_px, work), sample=sample, level=stated, about=about,
             told=lambda done, total: report("map simulated events", done, total),
         )  # fmt: skip
     for line in _lines(found):
@@ -72,12 +79,15 @@ def calibrate(
         say("nothing was written")
         return
     say(f"stored in {store_description(path, found.model)}")
+    if path.with_suffix(".md").is_file():
+        say(f"told in {write_card(path, found.model)}")
 
 
 def _domains(text: str, model: LandslideModel, sample: Fingerprint | None) -> tuple[str, ...]:
     from modeling.benchmark.plan import names_of
     from modeling.errors import DataError
-    from modeling.simulate.domains import DOMAINS, domain
+    from modeling.simulate.domains import domain
+    from modeling.uncertainty.events import unseen_domains
 
     asked = names_of(text)
     for name in asked:
@@ -86,7 +96,7 @@ def _domains(text: str, model: LandslideModel, sample: Fingerprint | None) -> tu
         return asked
     if sample is None:
         raise DataError(f"{model.name} does not say what it has learned from: name --domains that it has not seen")
-    return tuple(name for name in DOMAINS if name not in sample.domains)
+    return unseen_domains(sample)
 
 
 def _events(model: LandslideModel, names: tuple[str, ...], each: int, region_px: int, work: Path) -> RegionBlocks:
@@ -96,15 +106,10 @@ def _events(model: LandslideModel, names: tuple[str, ...], each: int, region_px:
 
     from flows.progress import report
     from modeling.data.dataset import RegionBlocks, open_region
-    from modeling.data.patch_simulate import RegionPlan, region_of
-    from modeling.simulate.domains import DOMAINS
+    from modeling.data.patch_simulate import region_of
+    from modeling.uncertainty.events import event_plans
 
-    known = list(DOMAINS)
-    plans = [
-        RegionPlan(name, _FIRST_SEED + 1000 * known.index(name) + number, region_px)
-        for name in names
-        for number in range(each)
-    ]
+    plans = event_plans(names, each, region_px)
     with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
         coming = [pool.submit(region_of, work, plan) for plan in plans]
         for done, future in enumerate(as_completed(coming), start=1):
@@ -124,8 +129,9 @@ def _lines(found: Calibrated) -> list[str]:
     lines += [
         f"{domain}: area {100 * covered.by_domain[domain]['area']:.0f} %, count "
         f"{100 * covered.by_domain[domain]['count']:.0f} % covered; wrong at 0.9: {100 * before.share:.1f} % before, "
-        f"{100 * found.after[domain].share:.1f} % after, which {100 * found.after[domain].reached:.0f} % of its landslide "
-        "pixels reach"
+        f"{100 * found.after[domain].share:.1f} % after, which {100 * found.after[domain].reached:.1f} % of its landslide "
+        f"pixels reach; probabilities of its map off by {100 * found.errors[domain][0]:.1f} points before, "
+        f"{100 * found.errors[domain][1]:.1f} after"
         for domain, before in found.before.items()
     ]
     return lines

@@ -228,7 +228,7 @@ def model_digest(model: LandslideModel) -> str:
         return ""
     parts = (
         model.network_name, model.weights_hash, tuple(model.channels), repr(model.normalisation), model.temperature,
-        model.input_scale, model.classes, model.storage,
+        model.sure_margin, model.input_scale, model.classes, model.storage,
     )  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from modeling import networks
 from modeling.bands import BandSet, band_set
+from modeling.calibrated import LARGEST_UNSURE, calibrated_logit, plain_sure_margin
 from modeling.data.normalise import Normalisation
 from modeling.errors import BandSetError, DataError, ModelingError, WeightsError
 from modeling.forward import logits_of
@@ -64,6 +65,8 @@ class LandslideModel:
     """sha256 of the safetensors file, hexadecimal."""
     card: Mapping[str, Any] = field(repr=False)
     """How it was trained and how it scored, as measured."""
+    sure_margin: float = 0.0
+    """Margin from which a probability of 0.9 and more is stated, see `modeling.calibrated`; 0: as the temperature says."""
     input_scale: int = 1
     """The network sees its input enlarged so many times; see `modeling.forward`."""
     classes: int = 2
@@ -92,7 +95,7 @@ class LandslideModel:
         finite everywhere: masking what was not observed is the caller's part. Raises `DataError` for another shape.
         """
         with torch.inference_mode():
-            return torch.sigmoid(self.margin(x) / self.temperature)
+            return torch.sigmoid(calibrated_logit(self.margin(x), self.temperature, self.sure_margin))
 
     def margin(self, x: torch.Tensor) -> torch.Tensor:
         """The uncalibrated logit of "landslide", float32 (batch, y, x); see `probability`."""
@@ -175,6 +178,7 @@ def save_model(model: LandslideModel, folder: Path) -> Path:
         "classes": model.classes,
         "input_scale": model.input_scale,
         "temperature": model.temperature,
+        "sure_margin": model.sure_margin,
         "threshold": model.threshold,
         "storage": model.storage,
         "bfloat16": None if model.bfloat16 is None else model.bfloat16.to_json(),
@@ -237,6 +241,7 @@ def _described(
             bands=bands,
             normalisation=normalisation,
             temperature=float(about["temperature"]),
+            sure_margin=float(about.get("sure_margin", 0.0)),
             threshold=float(about["threshold"]),
             weights_hash=weights_hash,
             card=dict(about["card"]),
@@ -248,10 +253,13 @@ def _described(
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{path} is not a model description: {error!r}") from error
     calibrated = 0 < made.temperature < math.inf and 0 <= made.threshold <= 1
-    if not (calibrated and 1 <= made.input_scale <= _LARGEST_INPUT_SCALE and made.classes in {1, 2}):
+    kept_back = made.sure_margin == 0.0 or (
+        plain_sure_margin(made.temperature) * 0.999 <= made.sure_margin < math.inf and made.threshold < LARGEST_UNSURE
+    )
+    if not (calibrated and kept_back and 1 <= made.input_scale <= _LARGEST_INPUT_SCALE and made.classes in {1, 2}):
         raise WeightsError(
-            f"{path.name}: temperature {made.temperature}, threshold {made.threshold}, input scale {made.input_scale} or"
-            f" classes {made.classes} is out of range"
+            f"{path.name}: temperature {made.temperature}, threshold {made.threshold}, sure margin {made.sure_margin}, input"
+            f" scale {made.input_scale} or classes {made.classes} is out of range"
         )
     if made.storage not in STORAGES:
         raise WeightsError(f"{path.name}: storage {made.storage!r} is not one of {', '.join(STORAGES)}")

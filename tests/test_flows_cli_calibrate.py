@@ -47,7 +47,7 @@ def test_a_name_without_a_file_is_refused_in_one_line() -> None:
 
 @pytest.mark.slow
 def test_it_fits_measures_and_stores_and_a_dry_run_does_not(weights: Path, tmp_path: Path) -> None:
-    events = ["--domains", "luding,noto,haiti", "--events", "2", "--level", "0.5", "--region-px", "128",
+    events = ["--domains", "luding,papua,haiti", "--events", "2", "--level", "0.5", "--region-px", "128",
               "--work", str(tmp_path / "events")]  # fmt: skip
     description = weights.with_suffix(".json")
     before = description.read_bytes()

@@ -21,6 +21,7 @@ from torch import nn
 
 from modeling import networks
 from modeling.bands import BAND_SETS, BandSet, band_set
+from modeling.calibrated import calibrated_logit
 from modeling.data.normalise import fit
 from modeling.errors import BandSetError, DataError, WeightsError
 from modeling.forward import logits_of
@@ -62,6 +63,7 @@ def model() -> LandslideModel:
         threshold=0.4,
         weights_hash="",
         card={"about": "a test"},
+        sure_margin=6.0,
     )
 
 
@@ -90,6 +92,7 @@ def test_a_stored_model_predicts_the_same(model: LandslideModel, stored: Path, x
     loaded = load_model(stored)
     assert torch.equal(loaded.probability(x), model.probability(x))
     assert (loaded.temperature, loaded.threshold, loaded.bands) == (1.7, 0.4, band_set("rgb"))
+    assert loaded.sure_margin == 6.0
     assert loaded.card == {"about": "a test"}
     assert len(loaded.weights_hash) == 64
     assert stored.stat().st_size < 5_400_000
@@ -137,7 +140,7 @@ def test_probability_is_calibrated_finite_and_in_range(model: LandslideModel, x:
     assert probability.min() >= 0
     assert probability.max() <= 1
     with torch.inference_mode():
-        assert torch.allclose(model.probability(x), torch.sigmoid(model.margin(x) / 1.7))
+        assert torch.allclose(model.probability(x), torch.sigmoid(calibrated_logit(model.margin(x), 1.7, 6.0)))
 
 
 def test_an_enlarged_input_gives_a_map_of_the_original_size(model: LandslideModel, tmp_path: Path) -> None:
@@ -282,6 +285,9 @@ def change(path: Path, **values: object) -> None:
         ({"classes": 1}, "shape"),
         ({"network": "unheard-of"}, "unknown network"),
         ({"temperature": 0.0}, "out of range"),
+        ({"sure_margin": 1.0}, "out of range"),  # below the margin that the temperature calls 0.9
+        ({"sure_margin": float("inf")}, "out of range"),
+        ({"sure_margin": 9.0, "threshold": 0.9}, "out of range"),  # among what is kept back
         ({"threshold": 1.5}, "out of range"),
         ({"input_scale": 0}, "out of range"),
         ({"input_scale": float("inf")}, "not a model description"),

@@ -42,7 +42,18 @@ def model(network: str = "msf-litenet", input_scale: int = 2, proof: Bfloat16Pro
     built = networks.create(network, in_channels=3, classes=2).eval()
     even = Normalisation("standardise", (0.5, 0.2, 0.1), (0.3, 0.2, 0.5), (0.0, 0.1, -0.2), (-2.0, 2.0))
     return LandslideModel(
-        "m", network, built, band_set("rgb"), even, 1.5, 0.5, "ab" * 32, {}, input_scale=input_scale, bfloat16=proof
+        "m",
+        network,
+        built,
+        band_set("rgb"),
+        even,
+        1.5,
+        0.5,
+        "ab" * 32,
+        {},
+        sure_margin=3.5,
+        input_scale=input_scale,
+        bfloat16=proof,
     )
 
 

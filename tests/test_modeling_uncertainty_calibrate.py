@@ -13,11 +13,13 @@ import torch
 from fakes.training import BANDS, NORMALISATION
 from torch import nn
 
+from modeling.calibrated import plain_sure_margin
 from modeling.data.batches import Block
 from modeling.domains.fingerprint import fingerprint_of
 from modeling.errors import DataError, WeightsError
 from modeling.model import LandslideModel, load_model, save_model
 from modeling.uncertainty.calibrate import calibrated_on
+from modeling.uncertainty.shift import recalibrated
 from modeling.uncertainty.stored import CARD_KEY, store_description, uncertainty_of
 
 SIDE = 40
@@ -78,6 +80,26 @@ def test_intervals_and_temperature_come_from_domains_left_out() -> None:
     worst = found.before["domain5"]
     assert worst.share > 0.02
     assert found.model.temperature > MODEL.temperature
+    assert found.model.sure_margin > plain_sure_margin(found.model.temperature)
+    stated = stored.about["calibration_error_of_mapped"]
+    assert stated == {
+        "before": {domain: each[0] for domain, each in found.errors.items()},
+        "after": {domain: each[1] for domain, each in found.errors.items()},
+    }
+
+
+def test_claims_that_do_not_hold_are_kept_back_and_the_other_probabilities_stay_right() -> None:
+    found = calibrated_on(MODEL, Events(12, 4))
+    assert sum(each.wrong for each in found.after.values()) < 0.1 * sum(each.wrong for each in found.before.values())
+    before, after = (np.mean([each[at] for each in found.errors.values()]) for at in (0, 1))
+    cautious = recalibrated(MODEL, found.model.sure_margin / plain_sure_margin(1.0))
+    x = torch.from_numpy(np.stack([block.channels for block in Events(6, 2)]))
+    truth = np.stack([block.truth for block in Events(6, 2)]) == 1
+    mapped = (MODEL.probability(x) >= MODEL.threshold).numpy()
+    by_one = abs(float(cautious.probability(x).numpy()[mapped].mean()) - truth[mapped].mean())
+    by_both = abs(float(found.model.probability(x).numpy()[mapped].mean()) - truth[mapped].mean())
+    assert after <= before
+    assert by_both < by_one, "one high temperature for all would make all probabilities too low"
 
 
 def test_the_mask_and_the_weights_stay(tmp_path: Path) -> None:
@@ -90,10 +112,10 @@ def test_the_mask_and_the_weights_stay(tmp_path: Path) -> None:
     path = save_model(shipped, tmp_path)
     before, model = path.read_bytes(), load_model(path)
     card = {**model.card, CARD_KEY: found.model.card[CARD_KEY]}
-    written = store_description(path, replace(model, temperature=3.5, card=card))
+    written = store_description(path, replace(model, temperature=3.5, sure_margin=9.0, threshold=0.5, card=card))
     assert path.read_bytes() == before
     again = load_model(path)
-    assert (again.temperature, again.weights_hash) == (3.5, model.weights_hash)
+    assert (again.temperature, again.sure_margin, again.weights_hash) == (3.5, 9.0, model.weights_hash)
     assert uncertainty_of(again) == uncertainty_of(found.model)
     assert json.loads(written.read_text())["sha256"] == model.weights_hash
     with pytest.raises(WeightsError, match="other weights"):

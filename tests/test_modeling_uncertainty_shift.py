@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling.calibrated import calibrated_logit
 from modeling.errors import DataError
 from modeling.model import load_model
 from modeling.scoring.calibrate import fit_temperature
@@ -123,3 +125,19 @@ def test_a_shipped_model_keeps_its_mask_and_becomes_less_sure() -> None:
     assert (second - 0.5).abs().mean() < (first - 0.5).abs().mean()
     with pytest.raises(DataError):
         recalibrated(model, math.inf)
+
+
+def test_claims_alone_take_the_cautious_temperature() -> None:
+    model = replace(load_model("resu-senet-slim_rgb"), threshold=0.45, temperature=1.0, sure_margin=0.0)
+    x = torch.rand(1, len(model.channels), 32, 32)
+    made = recalibrated(model, 1.0, 2.0)
+    margin = model.margin(x).detach()
+    margin = margin / margin.abs().max() * 12  # so that all ranges are there
+    first = torch.sigmoid(calibrated_logit(margin, model.temperature))
+    second = torch.sigmoid(calibrated_logit(margin, made.temperature, made.sure_margin))
+    assert torch.equal(first >= model.threshold, second >= made.threshold)
+    assert torch.equal(second >= 0.9, torch.sigmoid(margin / 2.0) >= 0.9)
+    assert torch.equal(second[first < 0.89], first[first < 0.89])
+    assert recalibrated(model, 2.0, 1.0).sure_margin == 0.0, "a cautious temperature below the likely one says nothing"
+    with pytest.raises(DataError, match="cannot be told"):
+        recalibrated(replace(model, threshold=0.95), 1.0, 2.0)

@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from modeling.bands import BandSet
+from modeling.calibrated import calibrated_logit
 from modeling.data.batches import Blocks
 from modeling.errors import DataError, WeightsError
 from modeling.json_file import write_json
@@ -64,7 +65,10 @@ class Ensemble(LandslideModel):
             wanted = f"(batch, {len(self.channels)}, y, x)"
             raise DataError(f"ensemble {self.name} takes {wanted} ({', '.join(self.channels)}), not {tuple(x.shape)}")
         seen = zip(self.members, self.seen_by(), strict=True)
-        return [member.margin(x[:, channels]) / member.temperature for member, channels in seen]
+        return [
+            calibrated_logit(member.margin(x[:, channels]), member.temperature, member.sure_margin)
+            for member, channels in seen
+        ]
 
     def seen_by(self) -> list[list[int]]:
         """Which of the ensemble's channels each member sees, in its order."""

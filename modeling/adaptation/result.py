@@ -44,7 +44,8 @@ def adapted(
     """`model` with `network` in its place, its weights rounded as they are stored, under the name `<name>-<suffix>`.
 
     The card gains an entry in `adaptation`; scores and sha256 of the model before move into it, since they are not this
-    model's, and the proof for bfloat16 is dropped for the same reason. `changes` are other fields.
+    model's, and the proof for bfloat16 is dropped for the same reason. `changes` are other fields; with another temperature
+    the margin from which 0.9 is stated is scaled alike.
     """
     load_state(network, stored_state(network, model.storage))
     entry = {
@@ -56,7 +57,10 @@ def adapted(
         **(found or {}),
         "before": {"name": model.name, "sha256": model.weights_hash, "scores": model.card.get("scores", {})},
     }
-    fields: dict[str, Any] = {"name": f"{model.name}-{suffix}", "bfloat16": None}
+    rescaled = changes.get("temperature", model.temperature) / model.temperature
+    fields: dict[str, Any] = {
+        "name": f"{model.name}-{suffix}", "bfloat16": None, "sure_margin": rescaled * model.sure_margin,
+    }  # fmt: skip
     made = replace(model, network=network.eval(), **(fields | changes))
     digest = weights_digest(made)
     card = {**model.card, "adaptation": [*model.card.get("adaptation", []), entry], "scores": {}, "sha256": digest}

@@ -129,6 +129,11 @@ class TTA:
         """1: the margin is that of a calibrated probability."""
         return 1.0
 
+    @property
+    def sure_margin(self) -> float:
+        """0: what the model keeps back is kept back in the mean."""
+        return 0.0
+
     def probability(self, channels: torch.Tensor, /) -> torch.Tensor:
         """Mean calibrated probability, float32 (batch, y, x), of physical values (batch, channel, y, x)."""
         return averaged(self.model.probability, self.bands, channels, symmetries=self.symmetries, scales=self.scales)

@@ -11,6 +11,7 @@ from modeling.adaptation.norms import SOURCE_PATCHES, adapt_norms
 from modeling.adaptation.scene_means import match_scene
 from modeling.adaptation.self_training import self_train
 from modeling.adaptation.transfer import Joint
+from modeling.calibrated import CONFIDENT
 from modeling.data.batches import IGNORE, Block, FloatArray
 from modeling.domains.fingerprint import Fingerprint, fingerprint_of, mixed
 from modeling.domains.own_maps import own_maps
@@ -29,7 +30,6 @@ from modeling.scoring.metrics import confusion
 from modeling.scoring.reliability import MarginHistogram, reliability
 from modeling.training.progress import Tick
 from modeling.training.train import fit
-from modeling.uncertainty.shift import CONFIDENT
 from modeling.uncertainty.totals import totals_of
 
 SAMPLE = "sample.safetensors"

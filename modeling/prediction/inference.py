@@ -18,6 +18,7 @@ from torch.nn import functional
 from modeling.adaptation.ensemble import Ensemble
 from modeling.adaptation.tta import averaged, symmetries_of
 from modeling.bands import BandSet, FloatArray, assemble
+from modeling.calibrated import calibrated_logit
 from modeling.data.normalise import Normalisation
 from modeling.errors import DataError, ModelingError
 from modeling.model import LandslideModel
@@ -238,6 +239,8 @@ class FastModel:
     """Of the model."""
     temperature: float
     """Of the model."""
+    sure_margin: float
+    """Of the model."""
     body: Callable[[torch.Tensor], torch.Tensor] = field(repr=False)
     """Normalised input (B, channel, y, x), channels-last, in the execution's type, to the margin (B, y, x)."""
     members: tuple[FastModel, ...] = ()
@@ -260,9 +263,12 @@ class FastModel:
     def _margin(self, channels: torch.Tensor) -> torch.Tensor:
         """The calibrated logit, float32 (batch, y, x)."""
         if self.ensemble is None:
-            return self.body(self.normalised(channels)).float() / self.temperature
+            return self._calibrated(self.body(self.normalised(channels)))
         seen = zip(self.members, self.ensemble.seen_by(), strict=True)
         return self.ensemble.pooled([member._margin(channels[:, indices]) for member, indices in seen])
+
+    def _calibrated(self, margin: torch.Tensor) -> torch.Tensor:
+        return calibrated_logit(margin.float(), self.temperature, self.sure_margin)
 
     def normalised(self, channels: torch.Tensor) -> torch.Tensor:
         """Physical values (batch, channel, y, x) as the body takes them: what `Normalisation.apply` gives."""
@@ -288,7 +294,7 @@ class FastModel:
     def probability_of_ready(self, x: torch.Tensor) -> torch.Tensor:
         """As `probability`, of what `make_ready` gave: (batch, channel, y, x), channels-last."""
         with torch.inference_mode():
-            return torch.sigmoid(self.body(x).float() / self.temperature)
+            return torch.sigmoid(self._calibrated(self.body(x)))
 
     def _scaled(self, exact: torch.Tensor, typed: torch.Tensor) -> torch.Tensor:
         """`Normalisation.apply` of `exact` (batch, channel, y, x), which is overwritten, in `typed`."""
@@ -331,7 +337,7 @@ def prepare(model: LandslideModel, execution: Execution) -> FastModel:
         keep_memory()
     if isinstance(model, Ensemble):
         ready = tuple(prepare(member, execution) for member in model.members)
-        return FastModel(model.bands, execution, model.normalisation, 1.0, ready[0].body, ready, model)
+        return FastModel(model.bands, execution, model.normalisation, 1.0, 0.0, ready[0].body, ready, model)
     # A GPU and a compiler want the network in one piece.
     banded = execution.device == "cpu" and not execution.compiled
     body = _body(model, banded=banded).to(_DTYPES[execution.precision])
@@ -341,4 +347,4 @@ def prepare(model: LandslideModel, execution: Execution) -> FastModel:
     body.to(execution.device)
     body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     run = cast(Callable[[torch.Tensor], torch.Tensor], torch.compile(body) if execution.compiled else body)
-    return FastModel(model.bands, execution, model.normalisation, model.temperature, run)
+    return FastModel(model.bands, execution, model.normalisation, model.temperature, model.sure_margin, run)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from modeling.calibrated import calibrated_logit
 from modeling.data.batches import IGNORE, Block, Blocks
 from modeling.errors import DataError, ModelingError
 from modeling.scoring.bootstrap import Interval, intervals, object_intervals
@@ -48,6 +49,11 @@ class Scorable(Protocol):
     @property
     def temperature(self) -> float:
         """Margins are divided by it."""
+        ...
+
+    @property
+    def sure_margin(self) -> float:
+        """Margin from which 0.9 and more is stated; 0: as the temperature says."""
         ...
 
     @property
@@ -95,6 +101,8 @@ class Evaluation:
     """What probabilities were computed with."""
     threshold: float
     """What the map was cut at."""
+    sure_margin: float = 0.0
+    """Margin from which a probability of 0.9 and more was stated; 0: as the temperature says."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -169,13 +177,14 @@ class Evaluation:
         if not self.margins:
             return None
         first, *others = self.margins.values()
-        return reliability(sum(others, first), self.temperature, bins)
+        return reliability(sum(others, first), self.temperature, bins, sure_margin=self.sure_margin)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` reads them."""
         return {
             "temperature": self.temperature,
             "threshold": self.threshold,
+            **({"sure_margin": self.sure_margin} if self.sure_margin else {}),
             "blocks": [
                 {
                     "name": block.name,
@@ -209,6 +218,7 @@ class Evaluation:
                 margins={domain: MarginHistogram.from_json(each) for domain, each in stored["margins"].items()},
                 temperature=float(stored["temperature"]),
                 threshold=float(stored["threshold"]),
+                sure_margin=float(stored.get("sure_margin", 0.0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"this is not a stored evaluation: {error!r}") from error
@@ -227,8 +237,8 @@ def evaluate(
     `matched` counts landslides one for one as well (`modeling.scoring.counting`).
     """
     return evaluate_margin(
-        model.margin, blocks, temperature=model.temperature, threshold=model.threshold, device=device, matched=matched,
-        told=told,
+        model.margin, blocks, temperature=model.temperature, threshold=model.threshold, sure_margin=model.sure_margin,
+        device=device, matched=matched, told=told,
     )  # fmt: skip
 
 
@@ -238,24 +248,25 @@ def evaluate_margin(
     *,
     temperature: float = 1.0,
     threshold: float = 0.5,
+    sure_margin: float = 0.0,
     device: torch.device | str = "cpu",
     matched: bool = False,
     told: Told | None = None,
 ) -> Evaluation:
-    """Score `sigmoid(margin / temperature) >= threshold` over blocks; `matched` is as for `evaluate`.
+    """Score the calibrated probability (`modeling.calibrated`) >= threshold over blocks; `matched` is as for `evaluate`.
 
     Raises `DataError` when there is no block or no pixel with a truth, `ModelingError` when the network gives NaN.
     """
     counted: list[BlockScore] = []
     histograms: dict[str, MarginHistogram] = {}
     for block, values in block_margins(margin, blocks, device=device):
-        probability = torch.sigmoid(torch.from_numpy(values) / temperature).numpy()
+        probability = torch.sigmoid(calibrated_logit(torch.from_numpy(values), temperature, sure_margin)).numpy()
         counted.append(_count(block, probability >= threshold, matched=matched))
         known = MarginHistogram.of(values, block.truth == 1, block.truth != IGNORE)
         histograms[block.domain] = histograms[block.domain] + known if block.domain in histograms else known
         if told is not None:
             told(len(counted), len(blocks))
-    return _checked(Evaluation(tuple(counted), histograms, temperature, threshold))
+    return _checked(Evaluation(tuple(counted), histograms, temperature, threshold, sure_margin))
 
 
 def evaluate_mask(predict: Callable[[Block], BoolArray], blocks: Blocks, *, told: Told | None = None) -> Evaluation:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from modeling.calibrated import calibrated_logit
 from modeling.errors import DataError
 from modeling.scoring.metrics import Confusion
 
@@ -66,10 +67,14 @@ class MarginHistogram:
     def confusion_at(self, threshold: float, temperature: float = 1.0) -> Confusion:
         """Counts of the map sigmoid(margin / temperature) >= threshold, with the threshold at the next bin's edge."""
         with np.errstate(divide="ignore"):
-            margin = temperature * special.logit(threshold)
-        first = int(np.clip(np.ceil(np.round((np.arcsinh(margin) + _LARGEST) / _STEP, 6)), 0, BINS - 1))
+            first = _first_from(temperature * special.logit(threshold))
         tp, fp = int(self.landslide[first:].sum()), int(self.background[first:].sum())
         return Confusion(tp=tp, fp=fp, fn=int(self.landslide.sum()) - tp, tn=int(self.background.sum()) - fp)
+
+    def above(self, margin: float) -> MarginHistogram:
+        """The pixels with at least that margin, with the margin at the next bin's edge."""
+        kept = np.arange(BINS) >= _first_from(margin)
+        return MarginHistogram(np.where(kept, self.landslide, 0), np.where(kept, self.background, 0))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: only the bins that hold something."""
@@ -133,15 +138,17 @@ class Reliability:
         }
 
 
-def reliability(histogram: MarginHistogram, temperature: float = 1.0, bins: int = 15) -> Reliability:
-    """The diagram of sigmoid(margin / temperature) over `bins` equally wide bins of probability.
+def reliability(
+    histogram: MarginHistogram, temperature: float = 1.0, bins: int = 15, *, sure_margin: float = 0.0
+) -> Reliability:
+    """The diagram of the calibrated probability (`modeling.calibrated`) over `bins` equally wide bins of probability.
 
     Every pixel is taken to lie in the middle of its margin bin, which moves its probability by less than 0.0003.
     Raises `DataError` when nothing was counted.
     """
     if histogram.pixels == 0:
         raise DataError("there is no pixel to judge the calibration by")
-    margin = margins() / temperature
+    margin = calibrated_logit(margins(), temperature, sure_margin)
     probability = special.expit(margin)
     landslide, background = histogram.landslide.astype(np.float64), histogram.background.astype(np.float64)
     total = landslide + background
@@ -168,6 +175,11 @@ def reliability(histogram: MarginHistogram, temperature: float = 1.0, bins: int 
         brier=float(brier.sum() / total.sum()),
         nll=float(nll.sum() / total.sum()),
     )
+
+
+def _first_from(margin: float) -> int:
+    """The first bin that lies at or above a margin."""
+    return int(np.clip(np.ceil(np.round((np.arcsinh(margin) + _LARGEST) / _STEP, 6)), 0, BINS - 1))
 
 
 def margins() -> DoubleArray:

@@ -7,12 +7,15 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+from modeling.calibrated import CONFIDENT, LARGEST_UNSURE
 from modeling.model import LandslideModel, weights_digest
 from modeling.recipes import Recipe
 from modeling.scoring.evaluate import Evaluation
 from modeling.training.progress import Progress
+from modeling.uncertainty.stored import uncertainty_of
 
 SIMULATED = "trained on simulated data only"
 """What `about` says of models that never saw a real landslide."""
@@ -128,7 +131,9 @@ def card_text(model: LandslideModel) -> str:
 | network | {model.network_name}, {card["parameters"]:,} parameters |
 | channels | {model.bands.name}: {", ".join(model.channels)} |
 | input | physical values as the data set stores them; {model.normalisation.method} scaling is part of the model |
-{_enlarged(model)}| output | probability of landslide per pixel; temperature {model.temperature:.3f} |
+{_enlarged(model)}| output | probability of landslide per pixel; temperature {model.temperature:.3f}{
+        _kept_back(model)
+    } |
 | threshold | {model.threshold:.3f} |
 | weights | matrices in {model.storage}; sha256 of {model.name}.safetensors: `{card["sha256"]}` |
 | licence | {card["licence"]} |
@@ -149,11 +154,56 @@ Checkpoint, temperature and threshold were chosen on the validation part: its sc
 drawing the blocks of a part again. OA is PA, and CPA is the precision, as the figures of the papers that use them imply.
 
 {_table(card["scores"])}
-Expected calibration error on the validation part: {card["validation_calibration_error"]:.4f}.
+Expected calibration error on the validation part, by the temperature that fits it best: {
+        card["validation_calibration_error"]:.4f}.
 
-## Limits
+{_unseen_ground(model)}## Limits
 {card["limits"]}
 """
+
+
+def write_card(weights: Path, model: LandslideModel) -> Path:
+    """Write `card_text` beside a weights file; returns its path."""
+    path = weights.with_suffix(".md")
+    path.write_text(card_text(model), encoding="utf-8")
+    return path
+
+
+def _kept_back(model: LandslideModel) -> str:
+    if not model.sure_margin:
+        return ""
+    return (
+        f"; {CONFIDENT:g} and more from a margin of {model.sure_margin:.2f} on, at most {LARGEST_UNSURE:g} below it, so that"
+        " what is claimed so surely holds on unseen ground"
+    )
+
+
+def _unseen_ground(model: LandslideModel) -> str:
+    """What was fitted to domains that the model had not learned from, and what it was worth with each of them left out."""
+    fitted = uncertainty_of(model)
+    if fitted is None or fitted.totals is None:
+        return ""
+    about, totals = fitted.about, fitted.totals
+    covered, error = about["coverage"], about["calibration_error_of_mapped"]
+    lines = [
+        f"| {domain} | {100 * covered['by_domain'][domain]['area']:.0f} % | {100 * covered['by_domain'][domain]['count']:.0f} %"
+        f" | {100 * error['before'][domain]:.1f} | {100 * error['after'][domain]:.1f}"
+        f" | {100 * about['wrong_at_090']['before'][domain]:.1f} % | {100 * about['wrong_at_090']['after'][domain]:.1f} %"
+        f" | {100 * about['reached_at_090'][domain]:.1f} % |"
+        for domain in totals.domains
+    ]
+    events = "simulated events" if about.get("simulated", True) else "events"
+    text = (
+        f"Fitted to {totals.events} {events} of {', '.join(totals.domains)}, none of which the network has learned from: "
+        f"{100 * totals.level:.0f} % intervals on an event's total area and number of landslides, the temperature, and the "
+        f"margin from which {CONFIDENT:g} and more is stated. The table holds each domain by what the others give: how many "
+        f"events the intervals covered (on the mean area {100 * covered['share']['area']:.0f} %, count "
+        f"{100 * covered['share']['count']:.0f} %; upper end {covered['factor']['area']:.1f} and "
+        f"{covered['factor']['count']:.1f} times the lower one), how many points the probabilities of mapped pixels are off, "
+        f"how many of the pixels mapped with {CONFIDENT:g} and more are none, and how much of the landslides is mapped so."
+    )
+    head = "| domain | area covered | count covered | off before | off after | wrong before | wrong after | reached |"
+    return "\n".join(["## Unseen ground", text, "", head, "|---|" + "---|" * 7, *lines, "", ""])
 
 
 def _warning(card: Mapping[str, Any]) -> str:

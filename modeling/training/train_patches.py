@@ -20,7 +20,7 @@ from modeling.figures.training import curves
 from modeling.model import LandslideModel, save_model
 from modeling.recipes import Recipe
 from modeling.scoring.evaluate import Evaluation, evaluate
-from modeling.training.card import DataFacts, RunFacts, card_of, card_text, cores, measured
+from modeling.training.card import DataFacts, RunFacts, card_of, cores, measured, write_card
 from modeling.training.progress import Row, Tick
 from modeling.training.proving import prove_bfloat16
 from modeling.training.train import TrainedModel, fit
@@ -121,7 +121,7 @@ def train_on(
     )
     model = replace(trained.model, card=card, bfloat16=proof)
     path = save_model(model, folder)
-    path.with_suffix(".md").write_text(card_text(model), encoding="utf-8")
+    write_card(path, model)
     return replace(trained, model=model)
 
 

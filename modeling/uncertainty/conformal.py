@@ -29,7 +29,8 @@ from modeling.uncertainty.totals import MINIMUM_AREA_M2, EventTotals
 DoubleArray = npt.NDArray[np.float64]
 
 LEVEL = 0.8
-"""Rate of the intervals: 4 domains can state it."""
+"""Rate of the intervals: 4 domains can state it, 5 can measure it."""
+_LEAST_DOMAINS = 3
 FLOOR_M2 = 20_000.0
 """Added to areas before their ratio is taken: two hectares. Below that an error counts in m² and not as a factor, or one
 event of which the map shows nothing would make all intervals a hundred times as wide; beyond it changes nothing."""
@@ -146,6 +147,15 @@ class Coverage:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+
+def highest_level(domains: int) -> float:
+    """The highest rate, at most `LEVEL`, that so many domains can state with one left out; `DataError` for fewer than 3."""
+    if domains < _LEAST_DOMAINS:
+        raise DataError(
+            f"intervals need events of {_LEAST_DOMAINS} domains and more that the model has not seen, not of {domains}"
+        )
+    return min(LEVEL, (domains - 1) / domains)
 
 
 def fit_totals(

@@ -4,7 +4,8 @@ A temperature fitted on a model's own domains (Guo et al. 2017) is too low elsew
 for each domain to the margins of a model that had not seen that domain, and those of the domains nearest to a new region
 count most. It is raised further, where that is needed, until of the pixels that are called landslide with a probability
 of 0.9 and more no larger share than `WRONG` is none: a promise about the claims that people act on, which a good mean
-likelihood does not give. The mask does not change: the threshold moves with the temperature.
+likelihood does not give. A model takes that higher temperature for claims of 0.9 and more alone (`modeling.calibrated`), and
+the likely one for all others. The mask does not change: the threshold moves with the temperature.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from modeling.calibrated import CONFIDENT, LARGEST_UNSURE, plain_sure_margin
 from modeling.errors import DataError
 from modeling.model import LandslideModel
 from modeling.scoring.calibrate import fit_temperature
 from modeling.scoring.reliability import MarginHistogram, margin_edges
 
-CONFIDENT = 0.9
-"""A probability from which people act."""
 WRONG = 0.02
 """Largest share of such claims that may be wrong."""
 CAUTION = 0.75
@@ -150,13 +150,22 @@ def fit_shift(
     return ShiftCalibration(temperatures, scale, max(nearest, default=_NOWHERE), caution)
 
 
-def recalibrated(model: LandslideModel, temperature: float) -> LandslideModel:
-    """`model` with another temperature and the same mask: its threshold is the same margin. Raises `DataError`."""
-    if not 0 < temperature < math.inf:
-        raise DataError(f"a temperature is above 0 and finite, not {temperature}")
-    return replace(
-        model, temperature=temperature, threshold=moved_threshold(model.threshold, model.temperature, temperature)
-    )
+def recalibrated(model: LandslideModel, temperature: float, cautious: float = 0.0) -> LandslideModel:
+    """`model` with another temperature and the same mask: its threshold is the same margin.
+
+    With a `cautious` temperature above it 0.9 and more is stated from the margin on at which that one does. Raises
+    `DataError` for a temperature that cannot be, or a threshold among the probabilities that are kept back.
+    """
+    if not (0 < temperature < math.inf and 0 <= cautious < math.inf):
+        raise DataError(f"a temperature is above 0 and finite, not {temperature} and {cautious}")
+    threshold = moved_threshold(model.threshold, model.temperature, temperature)
+    sure_margin = plain_sure_margin(cautious) if cautious > temperature else 0.0
+    if sure_margin and threshold >= LARGEST_UNSURE:
+        raise DataError(
+            f"{model.name} maps landslides from a probability of {threshold:.3f} on: claims of {CONFIDENT} cannot be told "
+            "from the rest of its map"
+        )
+    return replace(model, temperature=temperature, threshold=threshold, sure_margin=sure_margin)
 
 
 def moved_threshold(threshold: float, before: float, after: float) -> float:

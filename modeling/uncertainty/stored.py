@@ -72,7 +72,7 @@ def uncertainty_of(model: LandslideModel) -> Uncertainty | None:
 
 
 def store_description(weights: Path, model: LandslideModel) -> Path:
-    """Write temperature, threshold and card of `model` into the JSON beside its weights, which stay as they are.
+    """Write temperature, sure margin, threshold and card of `model` into the JSON beside its weights, which stay as they are.
 
     Returns the JSON's path. Raises `WeightsError` when that file describes other weights.
     """
@@ -80,6 +80,8 @@ def store_description(weights: Path, model: LandslideModel) -> Path:
     about = read_json(path)
     if about.get("sha256") != model.weights_hash:
         raise WeightsError(f"{path} describes other weights than those of {model.name}: load the model again")
-    card = dict(model.card)
-    write_json(path, {**about, "temperature": model.temperature, "threshold": model.threshold, "card": card})
+    calibration = {
+        "temperature": model.temperature, "sure_margin": model.sure_margin, "threshold": model.threshold,
+    }  # fmt: skip
+    write_json(path, {**about, **calibration, "card": dict(model.card)})
     return path

@@ -1,0 +1,44 @@
+"""From a margin to a calibrated probability, the claims that people act on kept for where they hold.
+
+A temperature (Guo et al. 2017) makes probabilities right on the mean. Of the pixels that it calls landslide with 0.9 and more,
+far more than a tenth can be none on ground unlike the training ground. A higher temperature for all of them would mend that
+and spoil every other probability. So two numbers are used: the temperature up to `LARGEST_UNSURE`, and from `sure_margin` on a
+line through the margin at which 0.9 may be said. Between the two the probability stays at `LARGEST_UNSURE`. Order is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+CONFIDENT = 0.9
+"""A probability from which people act."""
+LARGEST_UNSURE = 0.89
+"""The largest probability below it, where claims of 0.9 and more are kept back: far enough to be none when it is rounded."""
+
+_CONFIDENT_LOGIT = math.log(CONFIDENT / (1 - CONFIDENT))
+_UNSURE_LOGIT = math.log(LARGEST_UNSURE / (1 - LARGEST_UNSURE))
+
+Values = TypeVar("Values", torch.Tensor, npt.NDArray[np.float32], npt.NDArray[np.float64])
+
+
+def calibrated_logit(margin: Values, temperature: float, sure_margin: float = 0.0) -> Values:
+    """The logit of the calibrated probability, of any shape, by `temperature` and the margin from which 0.9 may be said.
+
+    With `sure_margin` 0 nothing is kept back: margin / temperature.
+    """
+    logit = margin / temperature
+    if not sure_margin:
+        return logit
+    beyond = margin * (_CONFIDENT_LOGIT / sure_margin) - _UNSURE_LOGIT
+    kept: Values = logit.clip(max=_UNSURE_LOGIT) + beyond.clip(min=0.0)
+    return kept
+
+
+def plain_sure_margin(temperature: float) -> float:
+    """The margin that `temperature` alone calls 0.9: the smallest `sure_margin` there can be with it."""
+    return temperature * _CONFIDENT_LOGIT

@@ -1,0 +1,66 @@
+"""From margins to probabilities: order is kept, and 0.9 is said from the stated margin on and nowhere below it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+
+from modeling.calibrated import CONFIDENT, LARGEST_UNSURE, calibrated_logit, plain_sure_margin
+
+TEMPERATURES = st.floats(0.05, 50)
+TIMES = st.floats(1, 40)
+MARGINS = st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=50)
+
+
+def probability(margin: list[float], temperature: float, sure_margin: float) -> np.ndarray:
+    made: np.ndarray = special.expit(calibrated_logit(np.sort(np.array(margin, np.float64)), temperature, sure_margin))
+    return made
+
+
+@given(MARGINS, TEMPERATURES, TIMES)
+def test_order_is_kept_and_nothing_is_surer_than_by_the_temperature(
+    margin: list[float], temperature: float, times: float
+) -> None:
+    made = probability(margin, temperature, times * plain_sure_margin(temperature))
+    assert (np.diff(made) >= 0).all()
+    assert (made <= probability(margin, temperature, 0.0) + 1e-12).all()
+
+
+@given(MARGINS, TEMPERATURES, TIMES)
+def test_below_what_is_kept_back_it_is_the_temperature_alone(
+    margin: list[float], temperature: float, times: float
+) -> None:
+    plain = probability(margin, temperature, 0.0)
+    made = probability(margin, temperature, times * plain_sure_margin(temperature))
+    np.testing.assert_allclose(made[plain < LARGEST_UNSURE], plain[plain < LARGEST_UNSURE], rtol=1e-9)
+    assert (made[plain >= LARGEST_UNSURE] >= LARGEST_UNSURE - 1e-9).all()
+
+
+@given(st.floats(-300, 300), TEMPERATURES, TIMES)
+def test_it_is_confident_from_the_stated_margin_on(margin: float, temperature: float, times: float) -> None:
+    sure = times * plain_sure_margin(temperature)
+    if abs(margin - sure) > 1e-6 * sure:
+        made = probability([margin], temperature, sure)[0]
+        assert (made >= CONFIDENT) == (margin > sure)
+
+
+@given(MARGINS, TEMPERATURES)
+def test_the_smallest_margin_keeps_nothing_back(margin: list[float], temperature: float) -> None:
+    made = probability(margin, temperature, plain_sure_margin(temperature))
+    np.testing.assert_allclose(made, probability(margin, temperature, 0.0), rtol=1e-9)
+
+
+def test_what_is_not_confident_is_not_so_when_it_is_rounded_to_hundredths_either() -> None:
+    assert round(LARGEST_UNSURE, 2) < CONFIDENT
+
+
+@pytest.mark.parametrize("sure", [0.0, 9.0])
+def test_tensors_and_arrays_agree(sure: float) -> None:
+    margin = np.linspace(-20, 20, 401, dtype=np.float32).reshape(1, -1)
+    by_torch = calibrated_logit(torch.from_numpy(margin), 1.5, sure)
+    assert by_torch.dtype == torch.float32
+    np.testing.assert_allclose(by_torch.numpy(), calibrated_logit(margin, 1.5, sure), rtol=1e-6)
