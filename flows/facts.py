@@ -273,6 +273,8 @@ class Provenance:
     """Notices that the licences of the sources ask for."""
     trained_on_simulated: bool = True
     """Whether the network has learned from simulated landslides only."""
+    kept_back: bool = False
+    """Whether 0.9 and more is stated only where such claims held on unseen ground (`modeling.calibrated`)."""
 
 
 @dataclass(frozen=True)

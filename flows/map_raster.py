@@ -187,7 +187,7 @@ def _provenance(
         cube_hash=scene_hash(inputs), dem=dem.name, mask_rule="",
         area_reason="the extent of the rasters", settings_hash=short_hash(changing),
         settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
-        trained_on_simulated=trained_on_simulated(model),
+        trained_on_simulated=trained_on_simulated(model), kept_back=model.sure_margin > 0,
     )  # fmt: skip
 
 

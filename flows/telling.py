@@ -77,6 +77,7 @@ def make_facts(
             mask_rule=cube.mask_rule, area_reason=plan.area.description, settings_hash=short_hash(changing),
             settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
             attribution=attribution(plan), trained_on_simulated=trained_on_simulated(model),
+            kept_back=model.sure_margin > 0,
         ),
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         scores=scores,

@@ -203,6 +203,14 @@ _GENERAL: tuple[tuple[Callable[[ReportFacts], bool], Caveat], ...] = (
             "How well it does on real images of this region is not measured.",
         ),
     ),
+    (
+        lambda facts: facts.provenance.kept_back and facts.adaptation is None,
+        Caveat(
+            "Few landslides have a probability of 0.9 and more",
+            "In regions that it has not seen the network is often too sure. So 0.9 and more is kept for pixels of which hardly "
+            "any was wrong on simulated events there; all others have 0.89 at most, which does not speak against them.",
+        ),
+    ),
 )
 _NO_MASK = (
     "There was no cloud mask for the images {phases}: clouds and their shadows may hide landslides "

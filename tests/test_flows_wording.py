@@ -97,3 +97,10 @@ def test_caveats_follow_from_the_facts() -> None:
     assert "images before the event were taken" in by_title["Dates are assumed"]
     assert by_title["Note"] == "The window was widened."
     assert "up to 45 days apart" in by_title["Not every change is the earthquake's"]
+
+
+def test_a_report_says_when_high_probabilities_are_kept_back() -> None:
+    title = "Few landslides have a probability of 0.9 and more"
+    assert title not in {caveat.title for caveat in caveats(facts())}
+    careful = replace(facts(), provenance=replace(facts().provenance, kept_back=True))
+    assert title in {caveat.title for caveat in caveats(careful)}
