@@ -96,7 +96,7 @@ def _domains(text: str, model: LandslideModel, sample: Fingerprint | None) -> tu
         return asked
     if sample is None:
         raise DataError(f"{model.name} does not say what it has learned from: name --domains that it has not seen")
-    return unseen_domains(sample)
+    return unseen_domains(sample.domains)
 
 
 def _events(model: LandslideModel, names: tuple[str, ...], each: int, region_px: int, work: Path) -> RegionBlocks:

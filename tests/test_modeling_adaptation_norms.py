@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,8 @@ def test_a_shift_of_the_colours_is_undone(source_model: LandslideModel) -> None:
     assert scores[0] < 0.5 < 0.8 < scores[1]
     assert all(torch.equal(tensor, before[name]) for name, tensor in source_model.network.state_dict().items())
     assert (made.temperature, made.threshold) == (source_model.temperature, source_model.threshold)
+    careful = adapt_norms(replace(source_model, sure_margin=50.0), Ground(2, change=shifted))
+    assert careful.sure_margin == 50.0, "what is kept back stays kept back"
     assert made.name == f"{source_model.name}-norms"
     entry = made.card["adaptation"][-1]
     assert entry["settings"]["weight"] == 1.0

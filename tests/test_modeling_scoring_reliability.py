@@ -79,6 +79,23 @@ def test_an_honest_forecast_lies_on_the_diagonal() -> None:
     assert diagram.ece <= diagram.mce
 
 
+def test_what_lies_above_a_margin_is_kept_alone() -> None:
+    rng = np.random.default_rng(5)
+    margin = rng.normal(0, 5, 5000).astype(np.float32)
+    truth = rng.random(5000) < 0.3
+    kept = MarginHistogram.of(margin, truth).above(1.0)
+    counts = MarginHistogram.of(margin, truth).confusion_at(float(special.expit(1.0)))
+    assert (kept.landslide.sum(), kept.background.sum()) == (counts.tp, counts.fp)
+    assert abs(kept.pixels - (margin >= 1.0).sum()) <= 5  # those of the edge's bin
+
+
+def test_claims_that_are_kept_back_lie_in_the_bin_below() -> None:
+    margin = np.array([1.0, 4.0, 12.0], np.float32)
+    found = reliability(MarginHistogram.of(margin, np.array([True, True, True])), 1.0, 10, sure_margin=10.0)
+    assert found.pixels == (0, 0, 0, 0, 0, 0, 0, 1, 1, 1)
+    assert found.probability[8] == pytest.approx(0.89)
+
+
 def test_extreme_margins_are_counted_and_nan_is_refused() -> None:
     extreme = np.array([-np.inf, -1e30, 0, 1e30, np.inf], dtype=np.float32)
     counted = MarginHistogram.of(extreme, extreme > 0)

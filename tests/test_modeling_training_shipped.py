@@ -18,14 +18,20 @@ from modeling.model import load_model
 from modeling.scoring.baseline import load_baseline
 from modeling.training.shipped import RUNS, main, make, steps_within
 from modeling.training.shipped_regions import HELD_OUT_DOMAIN, TRAINING_DOMAINS, Split, regions_of, shipped_split
+from modeling.uncertainty.stored import uncertainty_of
 
-SMALL = Split((RegionPlan("iburi", 1), RegionPlan("palu", 2)), (RegionPlan("iburi", 3),), (RegionPlan("luding", 4),))
+SMALL = Split(
+    (RegionPlan("iburi", 1), RegionPlan("palu", 2)),
+    (RegionPlan("iburi", 3),),
+    (RegionPlan("luding", 4),),
+    tuple(RegionPlan(domain, 5 + number) for number, domain in enumerate(("haiti", "papua", "hualien"))),
+)
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """A work folder whose regions are already there: scars that lost their vegetation on slopes."""
-    for plan in (*SMALL.training, *SMALL.validation, *SMALL.held_out):
+    for plan in (*SMALL.training, *SMALL.validation, *SMALL.held_out, *SMALL.events):
         rng = np.random.default_rng(plan.seed)
         truth = np.zeros((96, 96), dtype=bool)
         truth[20:50, 30:60] = True
@@ -48,11 +54,13 @@ def work(tmp_path: Path) -> Path:
 
 def test_no_region_is_in_two_parts_and_the_held_out_domain_is_in_one() -> None:
     split = shipped_split()
-    training, validation, held_out = ({plan.name for plan in part} for part in vars(split).values())
+    training, validation, held_out, events = ({plan.name for plan in part} for part in vars(split).values())
     assert not training & validation
     assert not (training | validation) & held_out
     assert not any(HELD_OUT_DOMAIN in name for name in training | validation)
     assert all(HELD_OUT_DOMAIN in name for name in held_out)
+    assert not held_out & events
+    assert not {plan.domain for plan in split.events} & set(TRAINING_DOMAINS)
     assert {plan.seed for plan in split.training}.isdisjoint(plan.seed for plan in split.validation)
 
 
@@ -82,7 +90,12 @@ def test_making_a_model_writes_weights_baseline_and_honest_cards(work: Path, tmp
     assert parts["training"]["palu"].endswith("seeds 2")
     assert model.card["start"]["name"] == "resu-senet-slim_ten-band"
     assert model.card["scores"]["held out"]["baseline"]["pixels"]["f1"] > 0.95  # the toy is the baseline's home
+    fitted = uncertainty_of(model)
+    assert fitted is not None
+    assert fitted.totals is not None
+    assert (fitted.totals.domains, fitted.totals.level) == (("haiti", "papua", "hualien"), pytest.approx(2 / 3))
     text = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "67 % intervals" in text
     assert "Trained on simulated data only" in text
     assert model.weights_hash in text
     assert f"{model.card['scores']['held out']['model']['pixels']['f1']:.3f}" in text

@@ -17,6 +17,7 @@ from modeling.uncertainty.conformal import (
     coverage,
     fit_totals,
     hierarchical_quantile,
+    highest_level,
 )
 from modeling.uncertainty.totals import EventTotals
 
@@ -107,6 +108,14 @@ def test_too_few_domains_cannot_state_a_rate() -> None:
     with pytest.raises(DataError, match="19 domains"):
         fit_totals(events(0, 8, 20), level=0.95)
     fit_totals(events(0, 4, 2))
+
+
+@pytest.mark.parametrize(("domains", "level"), [(3, 2 / 3), (4, 0.75), (5, 0.8), (9, 0.8)])
+def test_the_highest_level_can_be_measured_with_a_domain_left_out(domains: int, level: float) -> None:
+    assert highest_level(domains) == pytest.approx(level)
+    assert coverage(events(0, domains, 4), level=highest_level(domains)).level == pytest.approx(level)
+    with pytest.raises(DataError, match="3 domains"):
+        highest_level(2)
 
 
 def test_an_event_without_landslides_has_an_interval_from_nothing() -> None:

@@ -44,7 +44,6 @@ from modeling.training.shipped_regions import HELD_OUT_DOMAIN, TRAINING_DOMAINS,
 from modeling.training.train import TrainedModel, fit
 from modeling.uncertainty.calibrate import calibrated_on
 from modeling.uncertainty.conformal import highest_level
-from modeling.uncertainty.events import EVENT_PX, EVENTS, FIRST_SEED, event_plans, unseen_domains
 from modeling.uncertainty.stored import store_description
 
 log = logging.getLogger(__name__)
@@ -244,7 +243,8 @@ def make(
     sample = sample_of(model, parts, out / f"{model.name}.safetensors")
     model = replace(model, card={**model.card, **sample})
     path = save_model(model, out)
-    model = for_unseen_ground(path, work / "regions", workers)
+    if split.events:
+        model = for_unseen_ground(path, regions_of(work / "regions", split.events, workers))
     save_baseline(baseline, out / BASELINE_FILE.name)
     write_card(path, model)
     for part, methods in model.card["scores"].items():
@@ -253,20 +253,14 @@ def make(
     return path
 
 
-def for_unseen_ground(weights: Path, cache: Path, workers: int) -> LandslideModel:
+def for_unseen_ground(weights: Path, events: Sequence[StoredRegion]) -> LandslideModel:
     """Fit what `quakeslide calibrate` fits to a stored model, store it in its JSON, and return the model with it."""
-    sample = load_fingerprint(sample_path(weights))
-    domains = unseen_domains(sample)
-    model = load_model(weights)
-    events = RegionBlocks(regions_of(cache, event_plans(domains), workers), model.bands)
-    about = {
-        "command": _COMMAND,
-        "simulated": True,
-        "events_each": EVENTS,
-        "region_px": EVENT_PX,
-        "first_seed": FIRST_SEED,
-    }
-    made = calibrated_on(model, events, sample=sample, level=highest_level(len(domains)), about=about).model
+    model, sample = load_model(weights), load_fingerprint(sample_path(weights))
+    domains = dict.fromkeys(event.domain for event in events)
+    about = {"command": _COMMAND, "simulated": True, "events": _told(events)}
+    made = calibrated_on(
+        model, RegionBlocks(events, model.bands), sample=sample, level=highest_level(len(domains)), about=about
+    ).model
     store_description(weights, made)
     return made
 

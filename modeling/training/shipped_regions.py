@@ -11,6 +11,7 @@ from pathlib import Path
 
 from modeling.data.dataset import StoredRegion, open_region
 from modeling.data.patch_simulate import RegionPlan, region_of
+from modeling.uncertainty.events import event_plans, unseen_domains
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,16 @@ class Split:
     validation: tuple[RegionPlan, ...]
     """Checkpoint, temperature and threshold are chosen on these."""
     held_out: tuple[RegionPlan, ...]
-    """Only ever reported on."""
+    """Checkpoint and mask are only ever reported on these."""
+    events: tuple[RegionPlan, ...] = ()
+    """Intervals on totals and the probabilities for unseen ground are fitted to these: of domains that are not learnt from."""
 
 
 def shipped_split(training: int = 10, validation: int = 4, held_out: int = 4) -> Split:
     """`training` and `validation` regions of each training domain, `held_out` regions of the held-out domain.
 
     No two regions share a seed, so that seasons, clouds and terrain differ between domains as well. Training domains are
-    randomised, the held-out domain is taken as it is.
+    randomised, the held-out domain is taken as it is; its events are other regions.
     """
 
     def plans(first: int, each: int) -> tuple[RegionPlan, ...]:
@@ -45,7 +48,8 @@ def shipped_split(training: int = 10, validation: int = 4, held_out: int = 4) ->
         )
 
     held = tuple(RegionPlan(HELD_OUT_DOMAIN, 9000 + index, varied=False) for index in range(held_out))
-    return Split(plans(1000, training), plans(2000, validation), held)
+    events = event_plans(unseen_domains(TRAINING_DOMAINS))
+    return Split(plans(1000, training), plans(2000, validation), held, events)
 
 
 def regions_of(cache: Path, plans: Sequence[RegionPlan], workers: int) -> list[StoredRegion]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from modeling.data.patch_simulate import RegionPlan
-from modeling.domains.fingerprint import Fingerprint
 from modeling.simulate.domains import DOMAINS
 
 FIRST_SEED = 7_000_000
@@ -14,9 +13,9 @@ EVENTS, EVENT_PX = 12, 512
 """How many events a domain, and the side of their ground in pixels, where nobody says otherwise."""
 
 
-def unseen_domains(sample: Fingerprint) -> tuple[str, ...]:
-    """The simulator's domains that are not among those of a model's sample."""
-    return tuple(name for name in DOMAINS if name not in sample.domains)
+def unseen_domains(learnt: Collection[str]) -> tuple[str, ...]:
+    """The simulator's domains that are not among those that a model has learned from."""
+    return tuple(name for name in DOMAINS if name not in learnt)
 
 
 def event_plans(domains: Sequence[str], each: int = EVENTS, region_px: int = EVENT_PX) -> tuple[RegionPlan, ...]:

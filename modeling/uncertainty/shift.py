@@ -153,19 +153,18 @@ def fit_shift(
 def recalibrated(model: LandslideModel, temperature: float, cautious: float = 0.0) -> LandslideModel:
     """`model` with another temperature and the same mask: its threshold is the same margin.
 
-    With a `cautious` temperature above it 0.9 and more is stated from the margin on at which that one does. Raises
-    `DataError` for a temperature that cannot be, or a threshold among the probabilities that are kept back.
+    With a `cautious` temperature above it 0.9 and more is stated from the margin on at which that one does. Where the map
+    begins among the probabilities that are kept back, the cautious temperature is taken for all of them. Raises `DataError`
+    for a temperature that cannot be.
     """
     if not (0 < temperature < math.inf and 0 <= cautious < math.inf):
         raise DataError(f"a temperature is above 0 and finite, not {temperature} and {cautious}")
     threshold = moved_threshold(model.threshold, model.temperature, temperature)
-    sure_margin = plain_sure_margin(cautious) if cautious > temperature else 0.0
-    if sure_margin and threshold >= LARGEST_UNSURE:
-        raise DataError(
-            f"{model.name} maps landslides from a probability of {threshold:.3f} on: claims of {CONFIDENT} cannot be told "
-            "from the rest of its map"
-        )
-    return replace(model, temperature=temperature, threshold=threshold, sure_margin=sure_margin)
+    if cautious <= temperature:
+        return replace(model, temperature=temperature, threshold=threshold, sure_margin=0.0)
+    if threshold >= LARGEST_UNSURE:
+        return recalibrated(model, cautious)
+    return replace(model, temperature=temperature, threshold=threshold, sure_margin=plain_sure_margin(cautious))
 
 
 def moved_threshold(threshold: float, before: float, after: float) -> float:
