@@ -71,8 +71,9 @@ def totals(facts: ReportFacts) -> str:
     kind = "simulated events" if held.simulated else "events"
     text = (
         f"On the ground that was seen, the true total area is expected between {low} and {high} km², and the number of "
-        f"landslides between {held.count_low:,} and {held.count_high:,}: intervals that held for {percent(100 * held.level)} % "
-        f"of {kind} in regions that the network had not seen ({held.events} events in {len(held.regions)} regions)."
+        f"landslides between {held.count_low:,} and {held.count_high:,}: intervals made to hold for "
+        f"{percent(100 * held.level)} % of events, by {kind} in regions that the network had not seen ({held.events} events in "
+        f"{len(held.regions)} regions)."
     )
     if held.beyond:
         text += (

@@ -43,7 +43,7 @@ def test_the_report_and_the_item_state_the_interval_and_what_it_is_of(model: Lan
     assert held.area_low_m2 < made.inventory.total_area_m2 < held.area_high_m2
     assert held.count_low <= made.inventory.count <= held.count_high
     text = wording.totals(made)
-    assert "80 % of simulated events" in text
+    assert "made to hold for 80 % of events, by simulated events in regions" in text
     assert "48 events in 4 regions" in text
     assert "nothing about the ground that was not seen" in text
     assert text.split(" and ")[0] in render_report(made, ())
