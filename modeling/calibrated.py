@@ -9,11 +9,13 @@ line through the margin at which 0.9 may be said. Between the two the probabilit
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:
+    import torch  # charts are drawn where it need not be loaded
 
 CONFIDENT = 0.9
 """A probability from which people act."""
@@ -23,7 +25,7 @@ LARGEST_UNSURE = 0.89
 _CONFIDENT_LOGIT = math.log(CONFIDENT / (1 - CONFIDENT))
 _UNSURE_LOGIT = math.log(LARGEST_UNSURE / (1 - LARGEST_UNSURE))
 
-Values = TypeVar("Values", torch.Tensor, npt.NDArray[np.float32], npt.NDArray[np.float64])
+Values = TypeVar("Values", "torch.Tensor", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 
 def calibrated_logit(margin: Values, temperature: float, sure_margin: float = 0.0) -> Values:
