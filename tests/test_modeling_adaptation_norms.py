@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from modeling.adaptation.norms import adapt_norms, mix_statistics, statistics
-from modeling.adaptation.result import adapted
+from modeling.adaptation.result import adapted, copied
 from modeling.adaptation.target import layers_of, pool_of
 from modeling.bands import BAND_SETS, assemble
 from modeling.data.batches import Block
@@ -58,6 +58,26 @@ def test_a_shift_of_the_colours_is_undone(source_model: LandslideModel) -> None:
     assert "nobody has measured" in entry["calibration"]
     assert entry["before"]["sha256"] == source_model.weights_hash != made.weights_hash
     assert made.card["scores"] == {} and "adaptation" not in source_model.card
+
+
+def test_with_another_temperature_as_much_is_kept_back(source_model: LandslideModel) -> None:
+    model = replace(source_model, sure_margin=50.0)
+
+    def made(**changes: float) -> LandslideModel:
+        return adapted(
+            model,
+            copied(model),
+            method="a test",
+            settings={},
+            data={},
+            seconds=0.0,
+            calibration="",
+            suffix="test",
+            **changes,
+        )
+
+    assert made(temperature=3 * model.temperature).sure_margin == pytest.approx(150.0)
+    assert made(threshold=0.95).sure_margin == 0.0, "nothing is kept back of a map that begins there"
 
 
 def test_the_truth_of_the_target_changes_nothing(source_model: LandslideModel) -> None:

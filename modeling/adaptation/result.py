@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from modeling.calibrated import LARGEST_UNSURE
 from modeling.model import LandslideModel, load_state, stored_state, weights_digest
 
 KEPT_CALIBRATION = (
@@ -45,7 +46,7 @@ def adapted(
 
     The card gains an entry in `adaptation`; scores and sha256 of the model before move into it, since they are not this
     model's, and the proof for bfloat16 is dropped for the same reason. `changes` are other fields; with another temperature
-    the margin from which 0.9 is stated is scaled alike.
+    the margin from which 0.9 is stated is scaled alike, and dropped where the map begins among what it keeps back.
     """
     load_state(network, stored_state(network, model.storage))
     entry = {
@@ -58,6 +59,8 @@ def adapted(
         "before": {"name": model.name, "sha256": model.weights_hash, "scores": model.card.get("scores", {})},
     }
     rescaled = changes.get("temperature", model.temperature) / model.temperature
+    if changes.get("threshold", model.threshold) >= LARGEST_UNSURE:
+        rescaled = 0.0
     fields: dict[str, Any] = {
         "name": f"{model.name}-{suffix}", "bfloat16": None, "sure_margin": rescaled * model.sure_margin,
     }  # fmt: skip
