@@ -148,9 +148,11 @@ def _cut(scene: Scene, bands: BandSet, labels: Labels, corners: Sequence[Corner]
     return Ground(channels, observed, owner, np.asarray(own, np.int32))
 
 
-def centroids(labels: Labels) -> npt.NDArray[np.float64]:
-    """(polygon, 2) the middle of each polygon, in the coordinates of the map."""
-    return np.asarray([[one.geometry.centroid.x, one.geometry.centroid.y] for one in labels.polygons])
+def apart(labels: Labels) -> npt.NDArray[np.float64]:
+    """(polygon, polygon) the distances between the edges of the polygons, in the unit of the map; 0 where they touch."""
+    geometries = np.asarray([polygon.geometry for polygon in labels.polygons], object)
+    distances: npt.NDArray[np.float64] = shapely.distance(geometries[:, None], geometries[None, :])
+    return distances
 
 
 def near(labels: Labels, reach_m: float, grid: Grid, window: tuple[slice, slice]) -> BoolArray:

@@ -22,18 +22,21 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
 from flows.adapt_facts import LARGEST_CHANGES, AdaptationFacts, ChangeRow, FarChange
-from flows.adapt_ground import centroids, check_on_map, class_of, drawn_ground, layer_window, near, undrawn_ground
+from flows.adapt_ground import apart, check_on_map, class_of, drawn_ground, layer_window, near, undrawn_ground
 from flows.adapt_parent import Parent
 from flows.adapt_pictures import adaptation_pictures
 from flows.facts import ReportFacts, coverage, inventory_facts, landslides_of
 from flows.geology import map_rules, rules_facts, scene_before
 from flows.labels_file import Labels
-from flows.layout import FACTS, PRODUCTS
+from flows.layout import FACTS, PRODUCTS, short_hash
 from flows.mapping import surveyed, windows, write_layers, write_mask, write_probability
 from flows.planning import code_version
 from flows.progress import report
 from flows.scene import Scene, Slices
+from flows.scene_means import SETTING
 from flows.settings import Settings
+from flows.stated_settings import stated_settings
+from flows.sure_claims import with_sure_claims
 from flows.telling import write_pages
 from gee.types import Grid
 from modeling.adaptation.anchored import FewShot
@@ -61,7 +64,7 @@ from modeling.rasters.cog import Category, CogWriter, class_profile, probability
 Array = npt.NDArray[Any]
 
 APART_M = (500.0, 250.0, 120.0, 60.0)
-"""Polygons nearer to each other than this are held out together: the largest that leaves enough groups."""
+"""Polygons whose edges are nearer to each other than this are held out together: the largest that leaves enough groups."""
 TILE_PX = 2048
 """Patches of changed pixels are told apart within tiles of this side."""
 JUDGED = "judged.json"
@@ -93,7 +96,7 @@ class HowToAdapt:
 
 def split_labels(labels: Labels, folds: int) -> Split:
     """The polygons split by space; raises `DataError` when they cannot be."""
-    return split_by_space(centroids(labels), class_of(labels), APART_M, folds)
+    return split_by_space(apart(labels), class_of(labels), APART_M, folds)
 
 
 def adapt(parent: Parent, labels: Labels, how: HowToAdapt, settings: Settings, folder: Path) -> AdaptationFacts:
@@ -196,6 +199,9 @@ def make_products(parent: Parent, labels: Labels, run_key: str, settings: Settin
     sides, found = surveyed(scene, before, model, rules, folder, settings.model, event_id=event.id, run_key=run_key)
     write_mask(found.kept, sides, scene.grid, folder / "mask.tif")
     write_layers(found, rules, folder)
+    # What the map was made with now; the means of light that the network holds stay the parent's.
+    stated = stated_settings(settings, ("model",), model=model.name, rules=rules.name)
+    stated = {**parent.facts.provenance.settings, **{name: value for name, value in stated.items() if name != SETTING}}
     facts = replace(
         parent.facts,
         coverage=coverage(sides.counts, scene.grid.pixel_m),
@@ -203,12 +209,16 @@ def make_products(parent: Parent, labels: Labels, run_key: str, settings: Settin
         provenance=replace(
             parent.facts.provenance, run_key=run_key, code_version=code_version(), model=model.name,
             weights_hash=model.weights_hash, threshold=model.threshold,
+            settings_hash=short_hash(stated), settings=stated,
         ),
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         scores=(),
         rules=rules_facts(rules, found, before),
         adaptation=adaptation,
+        totals=None,  # they were fitted to the network before
+        network=None,
     )  # fmt: skip
+    facts = with_sure_claims(facts, model, settings.model)
     was = geopandas.read_parquet(parent.folder / PRODUCTS["landslides_parquet"].filename)
     pictures = adaptation_pictures(scene, labels, was, found.kept, folder, simulated=event.simulated)
     write_pages(facts, scene, found.kept, folder, extra=pictures)

@@ -85,7 +85,11 @@ class Selection:
         """The warning in a few words; empty when the scene is near."""
         if not self.winner.novel:
             return ""
-        return "No model is near this region" if self._nobody_near else "The network is not near this region"
+        return (
+            f"{self._nobody[0].upper()}{self._nobody[1:]}"
+            if self._nobody_near
+            else "The network is not near this region"
+        )
 
     @property
     def warning(self) -> str:
@@ -93,7 +97,7 @@ class Selection:
         own = self.winner
         if not own.novel or own.mean is None or own.limit is None:
             return ""
-        start = "no model is near this region" if self._nobody_near else f"{own.name} is not near this region"
+        start = self._nobody if self._nobody_near else f"{own.name} is not near this region"
         far = f" It differs most in {', '.join(own.far_bands[:3])}." if own.far_bands else ""
         near = next((one.name for one in self.candidates if one.novel is False), None)
         other = "" if near is None else f" {near}, which was not taken, is nearer."
@@ -102,6 +106,11 @@ class Selection:
             f" validated (distance {own.mean.distance:.2f}, limit {own.limit:.2f}).{far}{other} Expect more errors than its"
             " scores say."
         )
+
+    @property
+    def _nobody(self) -> str:
+        known = "known to be " if any(one.novel is None for one in self.candidates) else ""
+        return f"no model is {known}near this region"
 
     @property
     def _nobody_near(self) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modeling.domains.fingerprint import Fingerprint
     from modeling.model import LandslideModel
     from modeling.uncertainty.calibrate import Calibrated
+    from modeling.uncertainty.shift import HighConfidence
 
 
 def register(app: typer.Typer) -> None:
@@ -92,6 +93,11 @@ def _domains(text: str, model: LandslideModel, sample: Fingerprint | None) -> tu
     asked = names_of(text)
     for name in asked:
         domain(name)
+    if sample is not None and (learnt := [name for name in asked if name in sample.domains]):
+        raise DataError(
+            f"{model.name} has learned from {', '.join(learnt)}: name domains that it has not seen, for example "
+            f"{', '.join(unseen_domains(sample.domains))}"
+        )
     if asked:
         return asked
     if sample is None:
@@ -118,19 +124,24 @@ def _events(model: LandslideModel, names: tuple[str, ...], each: int, region_px:
     return RegionBlocks([open_region(region_of(work, plan)) for plan in plans], model.bands)
 
 
+def _after(claims: HighConfidence) -> str:
+    if not claims.claimed:
+        return "nothing is stated so surely after"
+    return f"{100 * claims.share:.1f} % after, which {100 * claims.reached:.1f} % of its landslide pixels reach"
+
+
 def _lines(found: Calibrated) -> list[str]:
     covered = found.covered
     lines = [
         f"total {name}: {100 * covered.share[name]:.0f} % of {covered.events} events covered [{100 * covered.low[name]:.0f} "
         f"to {100 * covered.high[name]:.0f}], {100 * covered.level:.0f} % stated; upper end {covered.factor[name]:.1f} times "
-        "the lower one"
+        f"the lower one, {covered.factor_of_all[name]:.1f} times with all domains, as stored"
         for name in covered.share
     ]
     lines += [
         f"{domain}: area {100 * covered.by_domain[domain]['area']:.0f} %, count "
         f"{100 * covered.by_domain[domain]['count']:.0f} % covered; wrong at 0.9: {100 * before.share:.1f} % before, "
-        f"{100 * found.after[domain].share:.1f} % after, which {100 * found.after[domain].reached:.1f} % of its landslide "
-        f"pixels reach; probabilities of its map off by {100 * found.errors[domain][0]:.1f} points before, "
+        f"{_after(found.after[domain])}; probabilities of its map off by {100 * found.errors[domain][0]:.1f} points before, "
         f"{100 * found.errors[domain][1]:.1f} after"
         for domain, before in found.before.items()
     ]

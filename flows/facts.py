@@ -274,7 +274,10 @@ class Provenance:
     trained_on_simulated: bool = True
     """Whether the network has learned from simulated landslides only."""
     kept_back: bool = False
-    """Whether 0.9 and more is stated only where such claims held on unseen ground (`modeling.calibrated`)."""
+    """Whether 0.9 and more is kept for the pixels of which the network is surest (`modeling.calibrated`)."""
+    wrong_when_sure: float | None = None
+    """Of such pixels the share that was none in the worst region that the network had not seen; None: not measured for maps
+    that are made as this one."""
 
 
 @dataclass(frozen=True)

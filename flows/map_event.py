@@ -45,6 +45,7 @@ from flows.selection import model_of, write_selection, zoo_of
 from flows.settings import Settings, load_settings
 from flows.speed import NetworkRun
 from flows.stages import clear, once
+from flows.sure_claims import with_sure_claims
 from flows.tallies import count_mapped, counted
 from flows.telling import make_facts, write_pages
 from flows.tidy import tidy
@@ -317,7 +318,7 @@ def make_products(plan: MapPlan, settings: Settings, folder: Path, request: MapR
         if request.campaign is not None:
             arrived, _ = survey(plan.cube, settings.storage.endpoint)
             facts = replace(facts, campaign=request.campaign, used=used_for(plan.cube, arrived.values(), run))
-        facts = with_totals_range(facts, model, settings.model)
+        facts = with_totals_range(with_sure_claims(facts, model, settings.model), model, settings.model)
         write_pages(facts, scene, inventory, folder)
         (folder / FACTS).write_text(facts.to_json())
 

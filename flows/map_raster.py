@@ -28,6 +28,8 @@ from flows.scene_means import on_scene_means
 from flows.scratch import scratch_folder
 from flows.selection import AUTO, expected, model_of, select_model, zoo_of
 from flows.settings import Settings
+from flows.stated_settings import stated_settings
+from flows.sure_claims import with_sure_claims
 from flows.telling import trained_on_simulated, write_pages
 from flows.totals import with_totals_range
 from gee.types import PHASES, Grid, Observed
@@ -137,7 +139,7 @@ def map_raster_pair(
                 rules=rules_facts(rules, found, before),
                 selection=selection,
             )
-            facts = with_totals_range(facts, model, settings.model)
+            facts = with_totals_range(with_sure_claims(facts, model, settings.model), model, settings.model)
             write_pages(facts, scene, inventory, folder)
             (folder / FACTS).write_text(facts.to_json())
             publish_to_folder(folder, out, facts, _footprint(scene.grid))
@@ -178,16 +180,14 @@ def _given(files: Sequence[Path]) -> str:
 def _provenance(
     model: LandslideModel, rules: MapRules, run_key: str, inputs: Mapping[str, str], dem: Path, settings: Settings
 ) -> Provenance:
-    changing = settings.model_dump(mode="json", include={"alignment", "model"})
-    changing["model"] |= {"weights": model.name, "rules": rules.name}  # never the path of a user's file
-    del changing["model"]["zoo"]
+    stated = stated_settings(settings, ("alignment", "model"), model=model.name, rules=rules.name)
     return Provenance(
         run_key=run_key, code_version=code_version(), model=model.name, band_set=model.bands.name,
         weights_hash=model.weights_hash, threshold=model.threshold,
         cube_hash=scene_hash(inputs), dem=dem.name, mask_rule="",
-        area_reason="the extent of the rasters", settings_hash=short_hash(changing),
-        settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
-        trained_on_simulated=trained_on_simulated(model), kept_back=model.sure_margin > 0,
+        area_reason="the extent of the rasters", settings_hash=short_hash(stated),
+        settings=stated,
+        trained_on_simulated=trained_on_simulated(model),
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from flows.planning import GIVEN, MapPlan, code_version
 from flows.report import render_report
 from flows.scene import FloatArray, Scene, Slices
 from flows.settings import Settings
+from flows.stated_settings import stated_settings
 from gee.sentinel2 import PhaseScenes
 from gee.types import Window
 from modeling.model import LandslideModel
@@ -40,6 +41,9 @@ SENTINEL_NOTICE = "Contains modified Copernicus Sentinel data"
 EVENT_PAGES = "https://earthquake.usgs.gov/earthquakes/eventpage"
 """Where the USGS has a page for each of its events."""
 EPOCH = dt.date(1970, 1, 1)
+
+
+_CHANGING = ("area", "imagery", "cube", "alignment", "model")
 
 
 def make_facts(
@@ -54,10 +58,9 @@ def make_facts(
 ) -> ReportFacts:
     """Everything that is said about a run of the flow."""
     event, cube = plan.event, plan.cube
-    changing = settings.model_dump(mode="json", include={"area", "imagery", "cube", "alignment", "model"})
-    rules = settings.model.rules.partition(":")[0]
-    changing["model"] |= {"weights": model.name, "rules": rules}  # never the path of a user's file
-    del changing["model"]["zoo"]
+    stated = stated_settings(
+        settings, _CHANGING, model=model.name, rules=settings.model.rules.partition(":")[0]
+    )  # fmt: skip
     return ReportFacts(
         event=EventFacts(
             id=event.id, title=event.title, time=event.time,
@@ -74,10 +77,9 @@ def make_facts(
         provenance=Provenance(
             run_key=plan.run.run_key, code_version=code_version(), model=model.name, band_set=model.bands.name,
             weights_hash=model.weights_hash, threshold=model.threshold, cube_hash=cube_hash, dem=cube.dem.id,
-            mask_rule=cube.mask_rule, area_reason=plan.area.description, settings_hash=short_hash(changing),
-            settings={f"{group}.{name}": str(value) for group, fields in changing.items() for name, value in fields.items()},
+            mask_rule=cube.mask_rule, area_reason=plan.area.description, settings_hash=short_hash(stated),
+            settings=stated,
             attribution=attribution(plan), trained_on_simulated=trained_on_simulated(model),
-            kept_back=model.sure_margin > 0,
         ),
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         scores=scores,

@@ -33,7 +33,7 @@ def with_totals_range(facts: ReportFacts, model: LandslideModel, settings: Model
         novelty = max(winner.mean.distance, 0.0)
     inventory, observed_m2 = facts.inventory, 1e6 * facts.coverage.observed_km2
     area = fitted.area_range(inventory.total_area_m2, novelty, observed_m2)
-    count = fitted.count_range(inventory.count, novelty)
+    count = fitted.count_range(inventory.count, novelty, observed_m2)
     made = TotalsRange(
         level=fitted.level,
         area_low_m2=area.low,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flows.alignment import Alignment
-from flows.facts import Coverage, Imagery, ReportFacts
+from flows.facts import Coverage, Imagery, Provenance, ReportFacts
 from gee.types import Observed
 
 
@@ -112,6 +112,10 @@ def caveats(facts: ReportFacts) -> tuple[Caveat, ...]:
     if facts.selection is not None and facts.selection.warning:
         warning = facts.selection.warning
         found.insert(int(facts.event.simulated), Caveat(facts.selection.heading, f"{warning[0].upper()}{warning[1:]}"))
+    if facts.provenance.kept_back:
+        found.append(
+            Caveat("Few landslides have a probability of 0.9 and more", _KEPT_BACK + _when_sure(facts.provenance))
+        )
     if bare := _phases(imagery for imagery in facts.imagery if not imagery.cloud_masked):
         found.append(Caveat("Clouds were not masked", _NO_MASK.format(phases=bare)))
     if assumed := _phases(imagery for imagery in facts.imagery if imagery.dates_assumed):
@@ -204,14 +208,10 @@ _GENERAL: tuple[tuple[Callable[[ReportFacts], bool], Caveat], ...] = (
             "How well it does on real images of this region is not measured.",
         ),
     ),
-    (
-        lambda facts: facts.provenance.kept_back and facts.adaptation is None,
-        Caveat(
-            "Few landslides have a probability of 0.9 and more",
-            "In regions that it has not seen the network is often too sure. So 0.9 and more is kept for pixels of which hardly "
-            "any was wrong on simulated events there; all others have 0.89 at most, which does not speak against them.",
-        ),
-    ),
+)
+_KEPT_BACK = (
+    "In regions that it has not seen the network is often too sure. So 0.9 and more is kept for the pixels of which it is "
+    "surest; all others have 0.89 at most, which does not speak against them. "
 )
 _NO_MASK = (
     "There was no cloud mask for the images {phases}: clouds and their shadows may hide landslides "
@@ -232,6 +232,13 @@ def _phases(imagery: Iterable[Imagery]) -> str:
 def _reasons(seen: Coverage) -> str:
     rows = [row for row in seen.rows if row.area_km2 > 0 and row.code != Observed.CLEAR]
     return ", ".join(f"{row.label} {km2(row.area_km2)} km²" for row in rows)
+
+
+def _when_sure(source: Provenance) -> str:
+    if source.wrong_when_sure is None:
+        return "How often pixels with 0.9 and more are none was not measured for a map made like this one."
+    share = f"{100 * source.wrong_when_sure:.1f} %" if source.wrong_when_sure else "none"
+    return f"Of the pixels with 0.9 and more, {share} were wrong in the worst of the simulated regions it was tried on."
 
 
 def _gap(facts: ReportFacts) -> str:

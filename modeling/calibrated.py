@@ -41,6 +41,22 @@ def calibrated_logit(margin: Values, temperature: float, sure_margin: float = 0.
     return kept
 
 
+def moved_sure_margin(sure_margin: float, before: float, after: float, threshold: float) -> float:
+    """`sure_margin` when a network's temperature goes from `before` to `after`: as much is kept back of it as before.
+
+    0, nothing, where the map begins among the probabilities that would be kept back.
+    """
+    return sure_margin * after / before if threshold < LARGEST_UNSURE else 0.0
+
+
+def is_calibration(temperature: float, sure_margin: float, threshold: float) -> bool:
+    """Whether three numbers can be a model's: finite, the map not beginning among what is kept back."""
+    if not (0 < temperature < math.inf and 0 <= threshold <= 1):
+        return False
+    least = plain_sure_margin(temperature) * 0.999  # rounded in a file
+    return sure_margin == 0 or (least <= sure_margin < math.inf and threshold < LARGEST_UNSURE)
+
+
 def plain_sure_margin(temperature: float) -> float:
     """The margin that `temperature` alone calls 0.9: the smallest `sure_margin` there can be with it."""
     return temperature * _CONFIDENT_LOGIT

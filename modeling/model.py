@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import nn
 
 from modeling import networks
 from modeling.bands import BandSet, band_set
-from modeling.calibrated import LARGEST_UNSURE, calibrated_logit, plain_sure_margin
+from modeling.calibrated import calibrated_logit, is_calibration
 from modeling.data.normalise import Normalisation
 from modeling.errors import BandSetError, DataError, ModelingError, WeightsError
 from modeling.forward import logits_of
@@ -97,6 +96,11 @@ class LandslideModel:
         with torch.inference_mode():
             return torch.sigmoid(calibrated_logit(self.margin(x), self.temperature, self.sure_margin))
 
+    @property
+    def keeps_back(self) -> bool:
+        """Whether 0.9 and more is kept for the pixels of which it is surest (`modeling.calibrated`)."""
+        return self.sure_margin > 0
+
     def margin(self, x: torch.Tensor) -> torch.Tensor:
         """The uncalibrated logit of "landslide", float32 (batch, y, x); see `probability`."""
         if x.ndim != 4 or x.shape[1] != len(self.channels):
@@ -166,10 +170,16 @@ def save_model(model: LandslideModel, folder: Path) -> Path:
     """Write `<name>.safetensors` and `<name>.json` into `folder`; returns the path of the weights.
 
     Each file appears complete or not at all. `model.weights_hash` is ignored: the hash of the bytes that were written
-    is stored. Raises `WeightsError` for an ensemble, which is stored by `modeling.adaptation.ensemble.save_ensemble`.
+    is stored. Raises `WeightsError` for an ensemble, which `modeling.adaptation.ensemble.save_ensemble` stores, and for a
+    temperature, threshold and sure margin that do not go together.
     """
     if model.network_name not in networks.names():
         raise WeightsError(f"{model.name} cannot be stored as a model: {model.network_name!r} is no network's name")
+    if not is_calibration(model.temperature, model.sure_margin, model.threshold):
+        raise WeightsError(
+            f"{model.name} cannot be stored as a model: its temperature {model.temperature}, threshold {model.threshold} and"
+            f" sure margin {model.sure_margin} do not go together"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{model.name}.safetensors"
     blob = weights_file(model)
@@ -252,11 +262,8 @@ def _described(
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{path} is not a model description: {error!r}") from error
-    calibrated = 0 < made.temperature < math.inf and 0 <= made.threshold <= 1
-    kept_back = made.sure_margin == 0.0 or (
-        plain_sure_margin(made.temperature) * 0.999 <= made.sure_margin < math.inf and made.threshold < LARGEST_UNSURE
-    )
-    if not (calibrated and kept_back and 1 <= made.input_scale <= _LARGEST_INPUT_SCALE and made.classes in {1, 2}):
+    calibrated = is_calibration(made.temperature, made.sure_margin, made.threshold)
+    if not (calibrated and 1 <= made.input_scale <= _LARGEST_INPUT_SCALE and made.classes in {1, 2}):
         raise WeightsError(
             f"{path.name}: temperature {made.temperature}, threshold {made.threshold}, sure margin {made.sure_margin}, input"
             f" scale {made.input_scale} or classes {made.classes} is out of range"

@@ -39,6 +39,8 @@ from infra.local.stack import LocalStack
 from modeling import networks
 from modeling.adaptation.changes import Change
 from modeling.model import load_model
+from modeling.uncertainty.conformal import ErrorModel, TotalsCalibration
+from modeling.uncertainty.stored import Uncertainty, store_description, with_uncertainty
 
 BUCKET = "drawn-on"
 REACH_M = 400.0
@@ -95,6 +97,9 @@ def read(path: Path) -> Any:
 @pytest.fixture(scope="module")
 def drawing(stack: LocalStack, small_quake: SmallQuake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
     weights = shy_network(small_quake.region, tmp_path_factory.mktemp("shy"))
+    errors = ErrorModel(centre=0.0, widening=0.0, reach=0.5, floor=1.0)
+    totals = TotalsCalibration(errors, errors, 0.8, ("a", "b", "c", "d"), 48)
+    store_description(weights, with_uncertainty(load_model(weights), Uncertainty(totals)))
     with wired(stack, BUCKET, weights, tmp_path_factory.mktemp("scratch")):
         publication = map_event(MapRequest(event_id=EVENT_ID))
         with Store(f"gs://{BUCKET}", stack.endpoints.storage_url) as store:
@@ -160,6 +165,14 @@ def test_a_better_version_follows_and_says_what_it_came_of(drawing: Drawing, ada
     item.validate()
     said = item.properties["quakeslide:adaptation"]
     assert (said["parent_version"], said["labels_sha256"]) == (1, told.labels_sha256)
+    before = ReportFacts.from_json((drawing.folder / FACTS).read_text())
+    assert before.totals is not None
+    assert facts.totals is None, "intervals were fitted to the network before"
+    assert facts.network is None
+    stated = facts.provenance.settings
+    assert stated.keys() == before.provenance.settings.keys()
+    assert stated["model.weights"] == facts.provenance.model != before.provenance.settings["model.weights"]
+    assert facts.provenance.settings_hash != before.provenance.settings_hash
     model = load_model(folder / "model.safetensors")
     assert model.weights_hash == said["model_sha256"] == facts.provenance.weights_hash
     assert model.card["adaptation"][-1]["judgement"]["verdict"] == "better"

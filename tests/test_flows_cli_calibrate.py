@@ -32,7 +32,9 @@ def test_by_default_it_takes_all_domains_that_the_model_has_not_learned_from(wei
     taken = _domains("", model, sample)
     assert set(taken) == set(DOMAINS) - set(sample.domains)
     assert len(taken) >= 4, "intervals of 80 % need four"
-    assert _domains("noto,haiti", model, sample) == ("noto", "haiti")
+    assert _domains("papua,haiti", model, sample) == ("papua", "haiti")
+    with pytest.raises(DataError, match="has learned from noto: name domains"):
+        _domains("noto,haiti", model, sample)
     with pytest.raises(DataError, match="does not say what it has learned from"):
         _domains("", model, None)
     with pytest.raises(DataError, match="wenchuan"):

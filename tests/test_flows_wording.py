@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from fakes.products import ALIGNMENT, POST, PRE, facts, landslide
 
+from flows.facts import ReportFacts
 from flows.wording import alignment, caveats, degrees, headline, km2, landslides, percent, unknown
 from gee.types import Observed
 from modeling.rasters.coregister import Shift
@@ -103,4 +104,13 @@ def test_a_report_says_when_high_probabilities_are_kept_back() -> None:
     title = "Few landslides have a probability of 0.9 and more"
     assert title not in {caveat.title for caveat in caveats(facts())}
     careful = replace(facts(), provenance=replace(facts().provenance, kept_back=True))
-    assert title in {caveat.title for caveat in caveats(careful)}
+    assert "not measured for a map made like this one" in told(careful, title)
+    measured = replace(careful, provenance=replace(careful.provenance, wrong_when_sure=0.0808))
+    assert "8.1 % were wrong in the worst of the simulated regions" in told(measured, title)
+    never = replace(careful, provenance=replace(careful.provenance, wrong_when_sure=0.0))
+    assert "none were wrong" in told(never, title)
+
+
+def told(facts: ReportFacts, title: str) -> str:
+    (text,) = (caveat.text for caveat in caveats(facts) if caveat.title == title)
+    return text

@@ -37,15 +37,20 @@ def test_the_cores_of_a_polygons_windows_cover_it_without_overlap(
     assert (count[np.ix_(rows.astype(int) + 100, columns.astype(int) + 100)] == 1).all()
 
 
+def between(xy: np.ndarray) -> np.ndarray:
+    apart: np.ndarray = np.linalg.norm(xy[:, None] - xy[None], axis=2)
+    return apart
+
+
 @given(st.integers(0, 10_000), st.integers(4, 30))
 def test_near_polygons_are_held_out_together_and_folds_never_share_ground(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     xy, landslide = rng.uniform(0, 3000, (count, 2)), np.arange(count) % 2 == 0
     try:
-        split = split_by_space(xy, landslide, (500.0, 250.0, 120.0), 5)
+        split = split_by_space(between(xy), landslide, (500.0, 250.0, 120.0), 5)
     except DataError:
         return
-    apart = np.linalg.norm(xy[:, None] - xy[None], axis=2)
+    apart = between(xy)
     assert (apart[split.fold[:, None] != split.fold[None]] > split.reach).all()
     assert split.folds <= 5
     for fold in range(split.folds):
@@ -55,7 +60,7 @@ def test_near_polygons_are_held_out_together_and_folds_never_share_ground(seed: 
 
 def test_groups_are_chains_and_folds_have_equal_numbers_of_each_class() -> None:
     xy = np.array([[0, 0], [90, 0], [180, 0], [1000, 0], [1090, 0], [5000, 0]], float)
-    assert spatial_groups(xy, 100).tolist() == [0, 0, 0, 1, 1, 2]
+    assert spatial_groups(between(xy), 100).tolist() == [0, 0, 0, 1, 1, 2]
     group, landslide = np.arange(20), np.arange(20) < 10
     fold = folds_of(group, landslide, 5)
     for k in range(5):
@@ -65,10 +70,10 @@ def test_groups_are_chains_and_folds_have_equal_numbers_of_each_class() -> None:
 def test_polygons_in_one_place_cannot_be_split() -> None:
     xy = np.zeros((6, 2)) + np.arange(6)[:, None]
     with pytest.raises(DataError, match="draw some further away"):
-        split_by_space(xy, np.arange(6) < 3, (60.0,), 5)
+        split_by_space(between(xy), np.arange(6) < 3, (60.0,), 5)
     far = np.array([[0, 0], [1, 0], [5000, 0], [9000, 0]], float)
     with pytest.raises(DataError, match="all of one class"):
-        split_by_space(far, np.array([True, True, False, False]), (60.0,), 5)
+        split_by_space(between(far), np.array([True, True, False, False]), (60.0,), 5)
 
 
 def test_each_class_weighs_one_half_and_held_out_polygons_nothing() -> None:

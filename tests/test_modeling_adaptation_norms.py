@@ -131,8 +131,11 @@ def test_a_pool_is_bounded_even_and_known() -> None:
     dark = Block(np.full((3, 64, 64), np.nan, np.float32), np.zeros((64, 64), np.uint8), "dark", "toy")
     with pytest.raises(DataError, match="none of the target's 1 blocks"):
         pool_of([dark], BANDS)
-    with pytest.raises(DataError, match="48 pixels wide"):
+    with pytest.raises(DataError, match="2 blocks is 64 pixels wide"):
         pool_of(Ground(2), BANDS, patch_px=64)
+    wide, rest = (next(iter(Ground(1, side_px=side))) for side in (160, 30))
+    at_the_edge = pool_of([wide, rest, wide], BANDS)
+    assert (at_the_edge.blocks, at_the_edge.seen, at_the_edge.patches.shape[-1]) == (3, 8, 128), "the rest is left out"
     with pytest.raises(DataError, match="has 3 channels"):
         pool_of(Ground(1), BAND_SETS["ten-band"])
 

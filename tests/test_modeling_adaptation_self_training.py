@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from modeling.adaptation import judge
 from modeling.adaptation.loop import CHECKPOINT, Adapted, Moment, score
 from modeling.adaptation.self_training import balanced_labels, self_train
+from modeling.calibrated import plain_sure_margin
 from modeling.data.batches import IGNORE, Blocks
 from modeling.errors import WeightsError
-from modeling.model import LandslideModel
+from modeling.model import LandslideModel, load_model, save_model
 from modeling.recipes import Optimiser, SelfTraining, adaptation
 from modeling.scoring.evaluate import evaluate
 from modeling.training.progress import Tick
@@ -65,6 +66,17 @@ def test_a_shift_is_learnt_from_its_own_labels(source_model: LandslideModel, tmp
     if norms_of == "kept":
         now = found.model.network.state_dict()
         assert all(torch.equal(now[name], kept) for name, kept in before.items() if "running" in name)
+
+
+@pytest.mark.parametrize("times", [1.0, 3.0])
+def test_what_is_kept_back_follows_the_new_temperature(
+    source_model: LandslideModel, tmp_path: Path, times: float
+) -> None:
+    careful = replace(source_model, sure_margin=times * plain_sure_margin(source_model.temperature))
+    made = trained(careful, Ground(4, change=dimmed), tmp_path).model
+    assert made.temperature != careful.temperature
+    loaded = load_model(save_model(made, tmp_path))
+    assert loaded.sure_margin == pytest.approx(times * plain_sure_margin(made.temperature))
 
 
 def test_the_truth_of_the_target_changes_nothing(source_model: LandslideModel, tmp_path: Path) -> None:

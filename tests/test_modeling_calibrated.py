@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from modeling.calibrated import CONFIDENT, LARGEST_UNSURE, calibrated_logit, plain_sure_margin
+from modeling.calibrated import (
+    CONFIDENT,
+    LARGEST_UNSURE,
+    calibrated_logit,
+    is_calibration,
+    moved_sure_margin,
+    plain_sure_margin,
+)
 
 TEMPERATURES = st.floats(0.05, 50)
 TIMES = st.floats(1, 40)
@@ -52,6 +61,25 @@ def test_it_is_confident_from_the_stated_margin_on(margin: float, temperature: f
 def test_the_smallest_margin_keeps_nothing_back(margin: list[float], temperature: float) -> None:
     made = probability(margin, temperature, plain_sure_margin(temperature))
     np.testing.assert_allclose(made, probability(margin, temperature, 0.0), rtol=1e-9)
+
+
+@given(TEMPERATURES, TEMPERATURES, TIMES, st.floats(0, 1))
+def test_with_another_temperature_as_much_is_kept_back_and_it_is_a_calibration(
+    before: float, after: float, times: float, threshold: float
+) -> None:
+    moved = moved_sure_margin(times * plain_sure_margin(before), before, after, threshold)
+    assert is_calibration(after, moved, threshold)
+    if threshold < LARGEST_UNSURE:
+        assert moved == pytest.approx(times * plain_sure_margin(after))
+    else:
+        assert moved == 0
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0, 0, 0.5), (math.inf, 0, 0.5), (1, 0, 1.1), (1, 1, 0.5), (1, 9, 0.9), (1, math.nan, 0.5)]
+)
+def test_numbers_that_do_not_go_together_are_no_calibration(numbers: tuple[float, float, float]) -> None:
+    assert not is_calibration(*numbers)
 
 
 def test_what_is_not_confident_is_not_so_when_it_is_rounded_to_hundredths_either() -> None:

@@ -191,7 +191,7 @@ def stored(folder: Path, name: str, level: float) -> Path:
 
 
 def test_models_of_a_folder_are_found_and_damaged_ones_named(tmp_path: Path) -> None:
-    for name in ("good", "weights", "sample", "lost", "undescribed", "strange", "mute"):
+    for name in ("good", "weights", "sample", "lost", "undescribed", "strange", "mute", "sure"):
         stored(tmp_path, name, 0.1)
     save_model(model("plain"), tmp_path)
     (tmp_path / "weights.safetensors").write_bytes((tmp_path / "good.safetensors").read_bytes()[:-4])
@@ -200,6 +200,8 @@ def test_models_of_a_folder_are_found_and_damaged_ones_named(tmp_path: Path) -> 
     (tmp_path / "undescribed.json").unlink()
     about = json.loads((tmp_path / "strange.json").read_text())
     (tmp_path / "strange.json").write_text(json.dumps({**about, "network": "abacus"}))
+    about = json.loads((tmp_path / "sure.json").read_text())
+    (tmp_path / "sure.json").write_text(json.dumps({**about, "temperature": 10**400}))
     mute = save(load((tmp_path / "mute.safetensors").read_bytes()))
     (tmp_path / "mute.safetensors").write_bytes(mute)
     about = json.loads((tmp_path / "mute.json").read_text())
@@ -213,10 +215,11 @@ def test_models_of_a_folder_are_found_and_damaged_ones_named(tmp_path: Path) -> 
     assert own["good"].load().name == "good"
     assert own["plain"].why_none
     reasons = {one.name: one.reason for one in zoo.left_out}
-    assert sorted(reasons) == ["mute", "sample", "strange", "undescribed", "weights"]
+    assert sorted(reasons) == ["mute", "sample", "strange", "sure", "undescribed", "weights"]
     for name, words in {
         "weights": "sha256", "sample": "changed or damaged", "mute": "mute.safetensors: its header states neither",
         "undescribed": "no description", "strange": "no network 'abacus'",
+        "sure": "out of range",
     }.items():  # fmt: skip
         assert words in reasons[name]
     with pytest.raises(WeightsError, match="no folder of models"):

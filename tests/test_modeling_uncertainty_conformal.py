@@ -94,6 +94,7 @@ def test_measured_coverage_leaves_the_domain_out_that_it_is_counted_on() -> None
     assert 0.6 < even.share["area"] <= 1
     assert even.low["area"] <= even.share["area"] <= even.high["area"]
     assert set(even.by_domain) == {f"domain{number}" for number in range(9)}
+    assert 1 < even.factor_of_all["area"] <= even.factor["area"]
     # One domain that is nothing like the others must show, which in-sample coverage would hide.
     odd = [
         replace(event, mapped_m2=event.mapped_m2 * 50) if event.domain == "domain3" else event

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from modeling.data.batches import IGNORE, Block
+from modeling.data.batches import IGNORE
 from modeling.errors import DataError, WeightsError
 from modeling.model import load_model, save_model
 from modeling.uncertainty.conformal import fit_totals
-from modeling.uncertainty.stored import CARD_KEY, Uncertainty, uncertainty_of, with_uncertainty
-from modeling.uncertainty.totals import EventTotals, event_totals, totals_of
+from modeling.uncertainty.stored import CARD_KEY, Uncertainty, uncertainty_of, with_uncertainty, wrong_when_sure
+from modeling.uncertainty.totals import EventTotals, totals_of
 
 TRUTH = np.zeros((8, 8), np.uint8)
 TRUTH[0:2, 0:2] = 1  # 4 pixels: a landslide
@@ -49,33 +48,24 @@ def test_an_event_that_nobody_saw_has_no_totals() -> None:
         totals_of(np.zeros((4, 4), np.float32), 0.5, TRUTH, name="one", domain="here")
 
 
-class Bright:
-    """A model that calls landslide what is bright in its only channel."""
-
-    temperature = 2.0
-    threshold = 0.5
-
-    def margin(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nan_to_num(x[:, 0]) - 1
+def test_no_more_landslides_are_expected_than_have_room() -> None:
+    fitted = fit_totals(EVENTS)
+    free, bound = fitted.count_range(300, 8.0), fitted.count_range(300, 8.0, observed_m2=1e5)
+    assert bound.high == min(free.high, math.ceil(1e5 / fitted.minimum_area_m2))
+    assert bound.low <= bound.high
 
 
-class Pair:
-    """Two events."""
-
-    def __len__(self) -> int:
-        return 2
-
-    def __iter__(self) -> Iterator[Block]:
-        for number in range(2):
-            truth = np.zeros((8, 8), np.uint8)
-            truth[:4, : 2 + 2 * number] = 1
-            yield Block(2.0 * truth[None].astype(np.float32), truth, f"event-{number}", "here", 25.0)
-
-
-def test_every_block_is_an_event_with_its_novelty() -> None:
-    first, second = event_totals(Bright(), Pair(), novelty={"event-1": 0.7}, minimum_area_m2=100.0)
-    assert (first.mapped_m2, first.true_m2, first.mapped_count) == (200.0, 200.0, 1)
-    assert (second.mapped_m2, second.novelty, first.novelty) == (400.0, 0.7, 0.0)
+def test_the_worst_share_is_of_domains_with_claims() -> None:
+    measured = {
+        "wrong_at_090": {"after": {"a": 0.02, "b": 0.08, "c": 0.0}},
+        "reached_at_090": {"a": 0.1, "b": 0.1, "c": 0.0},
+    }
+    assert wrong_when_sure(Uncertainty(about=measured)) == 0.08
+    silent = {"wrong_at_090": {"after": {"c": 0.0}}, "reached_at_090": {"c": 0.0}}
+    assert wrong_when_sure(Uncertainty(about=silent)) is None
+    right = {"wrong_at_090": {"after": {"c": 0.0}}, "reached_at_090": {"c": 0.2}}
+    assert wrong_when_sure(Uncertainty(about=right)) == 0.0
+    assert wrong_when_sure(Uncertainty()) is None
 
 
 def test_what_was_fitted_is_stored_with_the_model_and_read_again(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
 
 from modeling.data.batches import FloatArray
 from modeling.errors import DataError
@@ -81,14 +82,15 @@ def windows_around(bounds_px: tuple[float, float, float, float]) -> Iterator[tup
             yield y0 + row * CORE_PX, x0 + column * CORE_PX
 
 
-def spatial_groups(xy: DoubleArray, reach: float) -> Index:
-    """(polygon,) the number of the group of each polygon: chains of polygons nearer than `reach` (single linkage).
+def spatial_groups(apart: DoubleArray, reach: float) -> Index:
+    """(polygon,) the number of the group of each polygon: chains of polygons not farther apart than `reach` (single linkage).
 
-    `xy` are points (polygon, 2), `reach` is in their unit. Groups are numbered in the order of their first polygon.
+    `apart` (polygon, polygon) are distances, `reach` is in their unit. Groups are numbered in the order of their first
+    polygon.
     """
-    if len(xy) < 2:
-        return np.zeros(len(xy), np.int64)
-    labels = fcluster(linkage(xy, "single"), reach, "distance")
+    if len(apart) < 2:
+        return np.zeros(len(apart), np.int64)
+    labels = fcluster(linkage(squareform(apart, checks=False), "single"), reach, "distance")
     _, first, number = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))
     return np.asarray(order[number], np.int64)
@@ -103,7 +105,7 @@ class Split:
     fold: Index
     """(polygon,): the fold in which a polygon is held out."""
     reach: float
-    """Polygons of two groups are at least so far from each other, in the unit of the points."""
+    """Polygons of two groups are farther than this from each other, in the unit of the distances."""
 
     @property
     def folds(self) -> int:
@@ -111,15 +113,16 @@ class Split:
         return int(self.fold.max()) + 1
 
 
-def split_by_space(xy: DoubleArray, landslide: BoolArray, reaches: Sequence[float], folds: int) -> Split:
+def split_by_space(apart: DoubleArray, landslide: BoolArray, reaches: Sequence[float], folds: int) -> Split:
     """Split polygons into `folds` (fewer when there are fewer groups) with both classes outside of each fold.
 
-    The largest of `reaches` is taken that leaves so many groups, else the one with most. Raises `DataError` when the
-    polygons cannot be split: all of them, or all of a class, lie in one place.
+    `apart` (polygon, polygon) holds the distances between their edges, m: long ones may lie end to end. The largest of
+    `reaches` is taken that leaves so many groups, else the one with most. Raises `DataError` when the polygons cannot be
+    split: all of them, or all of a class, lie in one place.
     """
     best: Split | None = None
     for reach in sorted(reaches, reverse=True):
-        group = spatial_groups(xy, reach)
+        group = spatial_groups(apart, reach)
         fold = folds_of(group, landslide, folds)
         learnable = all(len(set(landslide[fold != k].tolist())) == 2 for k in range(int(fold.max()) + 1))
         if not learnable or fold.max() == 0:

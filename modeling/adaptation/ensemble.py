@@ -55,6 +55,11 @@ class Ensemble(LandslideModel):
     pooling: Pooling = "probability"
     """What the mean is taken of."""
 
+    @property
+    def keeps_back(self) -> bool:
+        """Whether a member does, and so the mean."""
+        return any(member.keeps_back for member in self.members)
+
     def margin(self, x: torch.Tensor) -> torch.Tensor:
         """The logit of the pooled probability, float32 (batch, y, x); see `LandslideModel.margin`."""
         return self.pooled(self.margins(x))

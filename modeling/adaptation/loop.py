@@ -23,6 +23,7 @@ from torch import nn
 
 from modeling.adaptation.judge import Judge
 from modeling.adaptation.result import KEPT_CALIBRATION, SOURCE_CALIBRATION, adapted, copied
+from modeling.calibrated import moved_sure_margin
 from modeling.errors import DataError, WeightsError
 from modeling.model import LandslideModel, load_state
 from modeling.recipes import Unlabelled
@@ -192,7 +193,9 @@ def conclude(judge: Judge, how: Unlabelled, finished: Finished, *, method: str, 
         # lie far off: the one that there was is kept as long as it is as good.
         kept = margins.confusion_at(model.threshold, fitted.temperature).scores()["f1"]
         if kept >= fitted.card["validation_f1"] - _AS_GOOD_F1:
-            fitted = replace(fitted, threshold=model.threshold, card={**fitted.card, "validation_f1": kept})
+            sure_margin = moved_sure_margin(model.sure_margin, model.temperature, fitted.temperature, model.threshold)
+            card = {**fitted.card, "validation_f1": kept}
+            fitted = replace(fitted, threshold=model.threshold, sure_margin=sure_margin, card=card)
     made = adapted(
         fitted,
         network,

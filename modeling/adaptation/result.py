@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from modeling.calibrated import LARGEST_UNSURE
+from modeling.calibrated import moved_sure_margin
 from modeling.model import LandslideModel, load_state, stored_state, weights_digest
 
 KEPT_CALIBRATION = (
@@ -58,12 +58,11 @@ def adapted(
         **(found or {}),
         "before": {"name": model.name, "sha256": model.weights_hash, "scores": model.card.get("scores", {})},
     }
-    rescaled = changes.get("temperature", model.temperature) / model.temperature
-    if changes.get("threshold", model.threshold) >= LARGEST_UNSURE:
-        rescaled = 0.0
-    fields: dict[str, Any] = {
-        "name": f"{model.name}-{suffix}", "bfloat16": None, "sure_margin": rescaled * model.sure_margin,
-    }  # fmt: skip
+    sure_margin = moved_sure_margin(
+        model.sure_margin, model.temperature, changes.get("temperature", model.temperature),
+        changes.get("threshold", model.threshold),
+    )  # fmt: skip
+    fields: dict[str, Any] = {"name": f"{model.name}-{suffix}", "bfloat16": None, "sure_margin": sure_margin}
     made = replace(model, network=network.eval(), **(fields | changes))
     digest = weights_digest(made)
     card = {**model.card, "adaptation": [*model.card.get("adaptation", []), entry], "scores": {}, "sha256": digest}

@@ -74,15 +74,15 @@ def pool_of(
     """Cut `target` into squares of `patch_px` and keep at most `most_patches` of them, each with the same chance.
 
     One pass over the blocks, one of them in memory at a time (Vitter 1985, algorithm R). Patches of which less than
-    `known` is known are left out. Without `patch_px` it is `PATCH_PX`, or less where the first block is smaller. The
-    truth of a block is not read. Raises `DataError` for other channels, blocks that are too small, and when nothing is
-    left.
+    `known` is known are left out, and so are blocks that are smaller: the rest at the edge of a scene. Without `patch_px`
+    it is `PATCH_PX`, or less where the first block is smaller. The truth of a block is not read. Raises `DataError` for
+    other channels, where all blocks are too small, and when nothing is left.
     """
     if most_patches < 1:
         raise DataError(f"{most_patches} patches of the target cannot be kept: at least 1")
     rng = np.random.default_rng((seed, 11))
     kept: list[tuple[int, FloatArray]] = []
-    seen = blocks = 0
+    seen = blocks = small = 0
     for block in target:
         blocks += 1
         if len(block.channels) != len(bands.channels):
@@ -93,7 +93,8 @@ def pool_of(
         smallest = min(block.channels.shape[1:])
         side = patch_px = patch_px or min(PATCH_PX, smallest)
         if smallest < side:
-            raise DataError(f"target block {block.name} is {smallest} pixels wide: ask for patches of at most that")
+            small += 1
+            continue
         for patch in _squares(block.channels, side):
             if float(np.isfinite(patch).mean()) < known:
                 continue
@@ -103,6 +104,8 @@ def pool_of(
                 taken = seen, np.array(patch, np.float32)
                 kept[place : place + 1] = [taken]
             seen += 1
+    if blocks and small == blocks:
+        raise DataError(f"none of the target's {blocks} blocks is {patch_px} pixels wide: ask for smaller patches")
     if not kept:
         raise DataError(
             f"none of the target's {blocks} blocks has a patch of {patch_px} pixels of which {100 * known:.0f} % is known"

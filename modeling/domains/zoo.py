@@ -15,6 +15,7 @@ from typing import Any
 
 from modeling import networks
 from modeling.bands import BandSet
+from modeling.calibrated import is_calibration
 from modeling.domains.fingerprint import Fingerprint
 from modeling.domains.sample_file import CARD_KEY, SUFFIX, load_fingerprint, sample_path
 from modeling.errors import ModelingError, WeightsError
@@ -102,6 +103,8 @@ class Zoo:
 
 
 _NO_SAMPLE = "no sample of its training ground stands beside it"
+_CALIBRATION = ("temperature", "sure_margin", "threshold")
+_LARGEST = 1e300
 
 
 def open_zoo(folders: Sequence[Path] = ()) -> Zoo:
@@ -154,6 +157,9 @@ def _opened(path: Path, name: str) -> ZooModel:
         raise WeightsError(f"{description} is not a model description")
     if about.get("network") not in networks.names():
         raise WeightsError(f"{description}: there is no network {about.get('network')!r} here")
+    numbers = {key: about.get(key, 0.0 if key == "sure_margin" else None) for key in _CALIBRATION}
+    if not is_calibration(*(_number(value) for value in numbers.values())):
+        raise WeightsError(f"{description}: {numbers} are out of range")
     digest = _sha256(path)
     if digest != about.get("sha256"):
         stated = about.get("sha256")
@@ -174,6 +180,11 @@ def _opened(path: Path, name: str) -> ZooModel:
         domains=_domains(card),
         path=path,
     )
+
+
+def _number(value: object) -> float:
+    """A number of a file, not a number where it is none or too large to be one."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _LARGEST else math.nan
 
 
 def _fingerprint_of(path: Path, card: Mapping[str, Any], bands: BandSet) -> tuple[Fingerprint | None, str]:

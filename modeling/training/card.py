@@ -170,12 +170,19 @@ def write_card(weights: Path, model: LandslideModel) -> Path:
 
 
 def _kept_back(model: LandslideModel) -> str:
-    if not model.sure_margin:
+    if not model.keeps_back:
         return ""
+    told = "stands below" if uncertainty_of(model) is not None else "was not measured"
     return (
-        f"; {CONFIDENT:g} and more from a margin of {model.sure_margin:.2f} on, at most {LARGEST_UNSURE:g} below it, so that"
-        " what is claimed so surely holds on unseen ground"
+        f"; {CONFIDENT:g} and more from a margin of {model.sure_margin:.2f} on, at most {LARGEST_UNSURE:g} below it; how"
+        f" often such claims are wrong on unseen ground {told}"
     )
+
+
+def _wrong(about: Mapping[str, Any], domain: str) -> str:
+    """A dash where nothing was claimed: then neither a claim was wrong nor a landslide reached."""
+    wrong, reached = about["wrong_at_090"]["after"][domain], about["reached_at_090"][domain]
+    return f"{100 * wrong:.1f} %" if wrong or reached else "–"
 
 
 def _unseen_ground(model: LandslideModel) -> str:
@@ -188,7 +195,7 @@ def _unseen_ground(model: LandslideModel) -> str:
     lines = [
         f"| {domain} | {100 * covered['by_domain'][domain]['area']:.0f} % | {100 * covered['by_domain'][domain]['count']:.0f} %"
         f" | {100 * error['before'][domain]:.1f} | {100 * error['after'][domain]:.1f}"
-        f" | {100 * about['wrong_at_090']['before'][domain]:.1f} % | {100 * about['wrong_at_090']['after'][domain]:.1f} %"
+        f" | {100 * about['wrong_at_090']['before'][domain]:.1f} % | {_wrong(about, domain)}"
         f" | {100 * about['reached_at_090'][domain]:.1f} % |"
         for domain in totals.domains
     ]
@@ -199,7 +206,9 @@ def _unseen_ground(model: LandslideModel) -> str:
         f"margin from which {CONFIDENT:g} and more is stated. The table holds each domain by what the others give: how many "
         f"events the intervals covered (on the mean area {100 * covered['share']['area']:.0f} %, count "
         f"{100 * covered['share']['count']:.0f} %; upper end {covered['factor']['area']:.1f} and "
-        f"{covered['factor']['count']:.1f} times the lower one), how many points the probabilities of mapped pixels are off, "
+        f"{covered['factor']['count']:.1f} times the lower one; those that ship know all domains and are narrower, "
+        f"{covered['factor_of_all']['area']:.1f} and {covered['factor_of_all']['count']:.1f} times), "
+        "how many points the probabilities of mapped pixels are off, "
         f"how many of the pixels mapped with {CONFIDENT:g} and more are none, and how much of the landslides is mapped so."
     )
     head = "| domain | area covered | count covered | off before | off after | wrong before | wrong after | reached |"

@@ -20,6 +20,7 @@ import torch
 
 from modeling import networks
 from modeling.bands import BandSet
+from modeling.calibrated import moved_sure_margin
 from modeling.data.batches import IGNORE, Blocks, Sampler
 from modeling.data.normalise import Normalisation
 from modeling.errors import DataError
@@ -206,12 +207,16 @@ def fit(  # noqa: PLR0915 - a loop is read from top to bottom
 
 
 def calibrated(model: LandslideModel, margins: MarginHistogram) -> LandslideModel:
-    """`model` with the temperature and threshold that fit its margins on a validation set; its card says how well."""
+    """`model` with the temperature and threshold that fit its margins on a validation set; its card says how well.
+
+    Of a model that keeps high probabilities back as much is kept back as before.
+    """
     temperature = fit_temperature(margins)
     threshold, f1 = best_threshold(margins, temperature)
     error = calibration_error(margins, temperature)
     card = {**model.card, "validation_f1": f1, "validation_calibration_error": error}
-    return replace(model, temperature=temperature, threshold=threshold, card=card)
+    sure_margin = moved_sure_margin(model.sure_margin, model.temperature, temperature, threshold)
+    return replace(model, temperature=temperature, threshold=threshold, sure_margin=sure_margin, card=card)
 
 
 def _launched(device: str, devices: int, precision: str) -> Fabric:

@@ -109,7 +109,8 @@ def calibrated_on(
 
 
 def _shift(margins: Mapping[str, MarginHistogram]) -> ShiftCalibration:
-    return fit_shift({domain: [histogram] for domain, histogram in margins.items()})
+    """By the highest temperature: of a handful of domains each may be the one that the next region is like."""
+    return fit_shift({domain: [histogram] for domain, histogram in margins.items()}, caution=1.0)
 
 
 def _recalibrated(model: LandslideModel, margins: Mapping[str, MarginHistogram]) -> LandslideModel:

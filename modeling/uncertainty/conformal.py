@@ -96,10 +96,13 @@ class TotalsCalibration:
         found = self.area.range(mapped_m2, novelty, self.level)
         return Range(min(found.low, observed_m2), min(found.high, observed_m2), self.level)
 
-    def count_range(self, mapped: int, novelty: float = 0.0) -> Range:
-        """The interval on the number of landslides, in whole numbers, rounded outwards."""
-        found = self.count.range(mapped, novelty, self.level)
-        return Range(math.floor(found.low), math.ceil(found.high), self.level)
+    def count_range(self, mapped: int, novelty: float = 0.0, observed_m2: float = math.inf) -> Range:
+        """The interval on the number of landslides, in whole numbers, rounded outwards.
+
+        Never more than have room, at their minimum area, on the ground that was observed.
+        """
+        found, most = self.count.range(mapped, novelty, self.level), observed_m2 / max(self.minimum_area_m2, 1.0)
+        return Range(math.floor(min(found.low, most)), math.ceil(min(found.high, most)), self.level)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -139,6 +142,9 @@ class Coverage:
     """Upper ends."""
     factor: Mapping[str, float]
     """`area` and `count` -> median over events of upper end / lower end, both with their floor."""
+    factor_of_all: Mapping[str, float]
+    """The same of intervals fitted to all domains, which are those that a model then states: with one domain more they need
+    not reach as far."""
     by_domain: Mapping[str, Mapping[str, float]]
     """Domain -> the same shares."""
     events: int
@@ -186,17 +192,17 @@ def coverage(events: Sequence[EventTotals], *, level: float = LEVEL, novelty: st
     """Leave one domain out: intervals fitted to all others, counted on it, for every domain in turn."""
     covered: dict[str, dict[str, list[bool]]] = {}
     factors: dict[str, list[float]] = {name: [] for name in QUANTITIES}
+    factors_of_all: dict[str, list[float]] = {name: [] for name in QUANTITIES}
+    of_all = fit_totals(events, level=level, novelty=novelty)
     for domain in dict.fromkeys(event.domain for event in events):
         fitted = fit_totals([event for event in events if event.domain != domain], level=level, novelty=novelty)
         for event in (event for event in events if event.domain == domain):
-            far = event.novelty if novelty else 0.0
-            ranges = {
-                "area": (fitted.area_range(event.mapped_m2, far, event.observed_m2), event.true_m2),
-                "count": (fitted.count_range(event.mapped_count, far), float(event.true_count)),
-            }
-            for name, (found, true) in ranges.items():
-                covered.setdefault(domain, {}).setdefault(name, []).append(found.low <= true <= found.high)
-                factors[name].append((found.high + floor_of(name)) / (found.low + floor_of(name)))
+            truth = {"area": event.true_m2, "count": float(event.true_count)}
+            for name, found in _ranges(fitted, event).items():
+                covered.setdefault(domain, {}).setdefault(name, []).append(found.low <= truth[name] <= found.high)
+                factors[name].append(_factor(found, name))
+            for name, found in _ranges(of_all, event).items():
+                factors_of_all[name].append(_factor(found, name))
     by_domain = {
         domain: {name: float(np.mean(hits)) for name, hits in each.items()} for domain, each in covered.items()
     }
@@ -209,9 +215,22 @@ def coverage(events: Sequence[EventTotals], *, level: float = LEVEL, novelty: st
         low={name: float(low) for name, (low, _) in ends.items()},
         high={name: float(high) for name, (_, high) in ends.items()},
         factor={name: float(np.median(values)) for name, values in factors.items()},
+        factor_of_all={name: float(np.median(values)) for name, values in factors_of_all.items()},
         by_domain=by_domain,
         events=len(events),
     )
+
+
+def _ranges(fitted: TotalsCalibration, event: EventTotals) -> dict[str, Range]:
+    far = event.novelty if fitted.novelty else 0.0
+    return {
+        "area": fitted.area_range(event.mapped_m2, far, event.observed_m2),
+        "count": fitted.count_range(event.mapped_count, far),
+    }
+
+
+def _factor(found: Range, name: str) -> float:
+    return (found.high + floor_of(name)) / (found.low + floor_of(name))
 
 
 def errors(events: Sequence[EventTotals], quantity: str) -> DoubleArray:

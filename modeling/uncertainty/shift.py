@@ -28,7 +28,7 @@ from modeling.scoring.reliability import MarginHistogram, margin_edges
 WRONG = 0.02
 """Largest share of such claims that may be wrong."""
 CAUTION = 0.75
-"""Share of the weight of near domains whose temperature is at most the one that is taken."""
+"""Share of the weight of near domains whose temperature is at most the one that is taken; 1: the highest of all counts."""
 _LARGEST = 1e4
 _NOWHERE = 1e9  # a distance that no squared MMD reaches; JSON has no infinity
 

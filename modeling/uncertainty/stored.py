@@ -50,6 +50,16 @@ class Uncertainty:
         )
 
 
+def wrong_when_sure(fitted: Uncertainty) -> float | None:
+    """Of pixels mapped with 0.9 and more the largest share that was none on a domain, by what the others give.
+
+    None where nothing was measured, or nothing was mapped so surely.
+    """
+    shares, reached = fitted.about.get("wrong_at_090", {}).get("after", {}), fitted.about.get("reached_at_090", {})
+    # Both are 0 where nothing was claimed.
+    return max((share for domain, share in shares.items() if share > 0 or reached.get(domain, 0) > 0), default=None)
+
+
 def with_uncertainty(model: LandslideModel, fitted: Uncertainty) -> LandslideModel:
     """`model` whose card holds what was fitted; `modeling.model.save_model` then writes it."""
     return replace(model, card={**model.card, CARD_KEY: fitted.to_json()})

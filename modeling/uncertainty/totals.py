@@ -7,19 +7,17 @@ area leaves out is a part of the error that intervals are fitted to.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import ndimage
 
-from modeling.data.batches import IGNORE, Blocks, ByteArray
+from modeling.data.batches import IGNORE, ByteArray
 from modeling.errors import DataError
-from modeling.scoring.evaluate import PIXEL_M2, Scorable, block_margins
+from modeling.scoring.evaluate import PIXEL_M2
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -108,27 +106,6 @@ def totals_of(
         observed_m2=float(observed.sum()) * pixel_m2,
         novelty=novelty,
     )
-
-
-def event_totals(
-    model: Scorable,
-    blocks: Blocks,
-    *,
-    minimum_area_m2: float = MINIMUM_AREA_M2,
-    novelty: Mapping[str, float] | None = None,
-    device: torch.device | str = "cpu",
-) -> list[EventTotals]:
-    """The totals of every block, each of them an event of its own; `novelty` by block name, 0 where it is not given."""
-    found = []
-    for block, margin in block_margins(model.margin, blocks, device=device):
-        probability = torch.sigmoid(torch.from_numpy(margin) / model.temperature).numpy()
-        area = block.pixel_m2 if math.isfinite(block.pixel_m2) else PIXEL_M2
-        made = totals_of(
-            probability, model.threshold, block.truth, name=block.name, domain=block.domain, pixel_m2=area,
-            minimum_area_m2=minimum_area_m2,
-        )  # fmt: skip
-        found.append(replace(made, novelty=(novelty or {}).get(block.name, 0.0)))
-    return found
 
 
 def _sizes(mask: BoolArray, least_px: float) -> npt.NDArray[np.int64]:
