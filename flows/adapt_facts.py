@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
-from modeling.adaptation.judging import Judgement
+from modeling.adaptation.judging import AS_IT_WAS, CONVINCED, LEVEL, Judgement
 
 LARGEST_CHANGES = 20
 """How many changes where nobody has looked are listed one by one."""
@@ -116,6 +116,14 @@ class AdaptationFacts:
 _ADAPTER = TypeAdapter(AdaptationFacts)
 
 
+def _why_unproven(judgement: Judgement) -> str:
+    if judgement.chosen == AS_IT_WAS and judgement.candidates[AS_IT_WAS]["mcc"] >= 1:
+        return "the map is right about every polygon that was judged already: draw where it is wrong"
+    if judgement.share_above < CONVINCED:
+        return f"in {judgement.share_above:.0%} of the draws, {CONVINCED:.0%} are asked"
+    return f"no better than guessing: above 0 in {judgement.share_above_chance:.0%} of the draws, {LEVEL:.0%} are asked"
+
+
 def verdict_text(facts: AdaptationFacts) -> str:
     """What came of it, in a sentence."""
     judgement = facts.judgement
@@ -127,7 +135,7 @@ def verdict_text(facts: AdaptationFacts) -> str:
     )
     words = {
         "better": "The adapted model is better",
-        "unproven": f"The adapted model was not shown to be better ({judgement.share_above:.0%} of the draws, 90 % are asked)",
+        "unproven": f"The adapted model was not shown to be better ({_why_unproven(judgement)})",
         "worse": "The adapted model got worse",
     }
     return f"{words[judgement.verdict]}: {told}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from flows.labels_file import Labels, LabelsError
 from flows.mapping import NetworkReader, windows
 from flows.scene import FloatArray, Scene
 from gee.types import OBSERVED_LABELS, Grid, Observed
+from modeling.adaptation.changes import Change
 from modeling.adaptation.drawn import MOST_WINDOWS, SIDE_PX, UNDRAWN, Ground, windows_around
 from modeling.bands import BandSet, assemble
 from modeling.vectors.burn import burn, polygon_runs
@@ -27,6 +29,26 @@ MOST_OVERLAP = 0.1
 
 BoolArray = npt.NDArray[np.bool_]
 Corner = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MapBefore:
+    """The map that was drawn on."""
+
+    probability: Path
+    """Its probabilities."""
+    changes: Path
+    """Where an earlier adaptation changed it, or was kept from doing so; there need be no such file."""
+
+    def of(self, window: Window) -> FloatArray:
+        """(y, x) probabilities of the network that made the map; NaN where they were kept from one before it."""
+        with rasterio.open(self.probability, driver="GTiff") as file:
+            found: FloatArray = file.read(1, window=window)
+        if self.changes.is_file():
+            with rasterio.open(self.changes, driver="GTiff") as file:
+                kept = np.isin(file.read(1, window=window), [Change.KEPT_BACKGROUND, Change.KEPT_LANDSLIDE])
+            found[kept] = np.nan
+        return found
 
 
 def check_on_map(labels: Labels, observed: Path) -> None:
@@ -71,7 +93,7 @@ def _refuse_unseen(where: str, codes: npt.NDArray[np.uint8]) -> None:
     raise LabelsError(f"{where} lies wholly on ground that was not observed ({', '.join(reasons)}): take it out")
 
 
-def drawn_ground(scene: Scene, bands: BandSet, labels: Labels) -> Ground:
+def drawn_ground(scene: Scene, bands: BandSet, labels: Labels, before: MapBefore) -> Ground:
     """The windows around the polygons, at most `MOST_WINDOWS` each: the ones that hold most of it."""
     corners: list[Corner] = []
     own: list[int] = []
@@ -85,17 +107,17 @@ def drawn_ground(scene: Scene, bands: BandSet, labels: Labels) -> Ground:
             found = [found[i] for i in sorted(np.argsort(sizes)[::-1][:MOST_WINDOWS].tolist())]
         corners += found
         own += [index] * len(found)
-    return _cut(scene, bands, labels, corners, own)
+    return _cut(scene, bands, labels, corners, own, before)
 
 
 def undrawn_ground(
-    scene: Scene, bands: BandSet, labels: Labels, probability: Path, threshold: float, seed: int
+    scene: Scene, bands: BandSet, labels: Labels, before: MapBefore, threshold: float, seed: int
 ) -> Ground:
     """Windows around `UNDRAWN_WINDOWS` pixels of the map, the same for the same seed; drawn pixels do not count."""
     rng = np.random.default_rng(seed)
     half = UNDRAWN_WINDOWS // 2
     kept: list[list[tuple[float, int, int]]] = [[], []]
-    with rasterio.open(probability, driver="GTiff") as file:
+    with rasterio.open(before.probability, driver="GTiff") as file:
         for window in windows(scene.grid):
             values = file.read(1, window=Window.from_slices(*window))
             for among, where in zip(kept, (np.isfinite(values), values >= threshold), strict=True):
@@ -107,9 +129,9 @@ def undrawn_ground(
                 ]
                 among[:] = sorted(among)[:half]
     corners = [(row - SIDE_PX // 2, column - SIDE_PX // 2) for among in kept for _, row, column in among]
-    ground = _cut(scene, bands, labels, corners, [UNDRAWN] * len(corners))
+    ground = _cut(scene, bands, labels, corners, [UNDRAWN] * len(corners), before)
     free = ground.owner == UNDRAWN
-    return Ground(ground.channels, ground.observed & free, np.full_like(ground.owner, UNDRAWN), ground.own)
+    return replace(ground, observed=ground.observed & free, owner=np.full_like(ground.owner, UNDRAWN))
 
 
 def _place(grid: Grid, corner: Corner) -> tuple[tuple[int, int], Affine]:
@@ -117,10 +139,16 @@ def _place(grid: Grid, corner: Corner) -> tuple[tuple[int, int], Affine]:
     return (SIDE_PX, SIDE_PX), grid.affine @ Affine.translation(corner[1], corner[0])
 
 
-def _cut(scene: Scene, bands: BandSet, labels: Labels, corners: Sequence[Corner], own: Sequence[int]) -> Ground:
+def _cut(
+    scene: Scene, bands: BandSet, labels: Labels, corners: Sequence[Corner], own: Sequence[int], before: MapBefore
+) -> Ground:
     shape = (len(corners), SIDE_PX, SIDE_PX)
     channels = np.full((shape[0], len(bands.channels), SIDE_PX, SIDE_PX), np.nan, np.float32)
-    observed, owner = np.zeros(shape, bool), np.full(shape, UNDRAWN, np.int32)
+    observed, owner, mapped = (
+        np.zeros(shape, bool),
+        np.full(shape, UNDRAWN, np.int32),
+        np.full(shape, np.nan, np.float32),
+    )
     geometries = np.asarray([polygon.geometry for polygon in labels.polygons], object)
     tree, read = shapely.STRtree(geometries), NetworkReader(scene, bands)
     for number, corner in enumerate(corners):
@@ -134,6 +162,7 @@ def _cut(scene: Scene, bands: BandSet, labels: Labels, corners: Sequence[Corner]
         layers, valid = read((inside[0], inside[1]))
         channels[number][:, *at] = assemble(bands, layers)
         observed[number][at] = valid
+        mapped[number][at] = before.of(Window.from_slices(*inside))
         size, transform = _place(scene.grid, corner)
         left, top = transform @ (0, 0)
         right, bottom = transform @ (SIDE_PX, SIDE_PX)
@@ -145,7 +174,7 @@ def _cut(scene: Scene, bands: BandSet, labels: Labels, corners: Sequence[Corner]
         contested = claims.all(axis=0)
         owner[number][contested] = UNDRAWN
         observed[number][contested] = False
-    return Ground(channels, observed, owner, np.asarray(own, np.int32))
+    return Ground(channels, observed, owner, np.asarray(own, np.int32), mapped)
 
 
 def apart(labels: Labels) -> npt.NDArray[np.float64]:

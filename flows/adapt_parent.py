@@ -199,6 +199,11 @@ def _model(facts: ReportFacts, folder: Path, weights: str | None, scene: Scene) 
             f"the map was made by weights {source.weights_hash[:12]}…, {model.name} has {model.weights_hash[:12]}…: give "
             "the file that it was made by with --weights"
         )
+    if not math.isclose(model.threshold, source.threshold, rel_tol=1e-6):
+        raise FlowError(
+            f"{model.name} was calibrated after the map was made (threshold {source.threshold:.3f} then, {model.threshold:.3f} "
+            "now): map again, and adapt that"
+        )
     if model.network_name not in networks.names():
         raise FlowError(
             f"{model.name} is an ensemble, which cannot be adapted: map with one of its members, and adapt that"

@@ -22,7 +22,16 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
 from flows.adapt_facts import LARGEST_CHANGES, AdaptationFacts, ChangeRow, FarChange
-from flows.adapt_ground import apart, check_on_map, class_of, drawn_ground, layer_window, near, undrawn_ground
+from flows.adapt_ground import (
+    MapBefore,
+    apart,
+    check_on_map,
+    class_of,
+    drawn_ground,
+    layer_window,
+    near,
+    undrawn_ground,
+)
 from flows.adapt_parent import Parent
 from flows.adapt_pictures import adaptation_pictures
 from flows.facts import ReportFacts, coverage, inventory_facts, landslides_of
@@ -110,8 +119,9 @@ def adapt(parent: Parent, labels: Labels, how: HowToAdapt, settings: Settings, f
     split = split_labels(labels, how.few_shot.folds)
     keep_memory()
     report("look at polygons", 0, 1)
-    drawn = drawn_ground(parent.scene, model.bands, labels)
-    undrawn = undrawn_ground(parent.scene, model.bands, labels, parent.probability, model.threshold, how.seed)
+    before = _before(parent)
+    drawn = drawn_ground(parent.scene, model.bands, labels, before)
+    undrawn = undrawn_ground(parent.scene, model.bands, labels, before, model.threshold, how.seed)
     report("look at polygons", 1, 1)
     result = adapt_few_shot(
         model, drawn, undrawn, class_of(labels), split, how.few_shot, seed=how.seed, device=settings.model.device,
@@ -155,7 +165,7 @@ def hold(parent: Parent, labels: Labels, how: HowToAdapt, folder: Path) -> Adapt
     """Hold the change to its rule: write probability.tif, changes.tif and adaptation.json."""
     grid, model = parent.scene.grid, parent.model
     split = split_labels(labels, how.few_shot.folds)
-    drawn = drawn_ground(parent.scene, model.bands, labels)
+    drawn = drawn_ground(parent.scene, model.bands, labels, _before(parent))
     likeness = likeness_of(drawn, class_of(labels), split.group, model.normalisation, how.rule, how.seed)
     codes = np.memmap(folder / "codes.bin", np.uint8, "w+", shape=grid.shape_yx)
     patches: list[Patch] = []
@@ -224,6 +234,10 @@ def make_products(parent: Parent, labels: Labels, run_key: str, settings: Settin
     write_pages(facts, scene, found.kept, folder, extra=pictures)
     (folder / FACTS).write_text(facts.to_json())
     return facts
+
+
+def _before(parent: Parent) -> MapBefore:
+    return MapBefore(parent.probability, parent.folder / PRODUCTS["changes"].filename)
 
 
 def _stem() -> str:

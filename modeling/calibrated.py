@@ -24,6 +24,8 @@ LARGEST_UNSURE = 0.89
 
 _CONFIDENT_LOGIT = math.log(CONFIDENT / (1 - CONFIDENT))
 _UNSURE_LOGIT = math.log(LARGEST_UNSURE / (1 - LARGEST_UNSURE))
+_LEAST = 1e-6  # nearer to 0 and 1 a probability in float32 tells its logit badly
+_ROUNDED = 1e-4
 
 Values = TypeVar("Values", "torch.Tensor", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
@@ -39,6 +41,23 @@ def calibrated_logit(margin: Values, temperature: float, sure_margin: float = 0.
     beyond = margin * (_CONFIDENT_LOGIT / sure_margin) - _UNSURE_LOGIT
     kept: Values = logit.clip(max=_UNSURE_LOGIT) + beyond.clip(min=0.0)
     return kept
+
+
+def margin_range(
+    probability: npt.NDArray[np.float32], temperature: float, sure_margin: float = 0.0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The smallest and the largest margin that can have been behind a stated probability: the inverse of `calibrated_logit`.
+
+    They differ where probabilities are kept back, and where one is so near to 0 or 1 that float32 tells no more.
+    """
+    stated = probability.astype(np.float64)
+    logit = np.log(np.clip(stated, _LEAST, 1 - _LEAST)) - np.log1p(-np.clip(stated, _LEAST, 1 - _LEAST))
+    low = high = logit * temperature
+    if sure_margin:
+        sure = logit * (sure_margin / _CONFIDENT_LOGIT)
+        low = np.where(logit > _UNSURE_LOGIT + _ROUNDED, sure, np.minimum(low, _UNSURE_LOGIT * temperature))
+        high = np.where(logit > _UNSURE_LOGIT - _ROUNDED, sure, high)
+    return np.where(stated <= _LEAST, -np.inf, low), np.where(stated >= 1 - _LEAST, np.inf, high)
 
 
 def moved_sure_margin(sure_margin: float, before: float, after: float, threshold: float) -> float:

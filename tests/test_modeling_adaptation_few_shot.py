@@ -14,6 +14,7 @@ from modeling import networks
 from modeling.adaptation.anchored import FewShot, bench_of, head_bias, shifted
 from modeling.adaptation.drawn import SIDE_PX, UNDRAWN, Ground, Split
 from modeling.adaptation.few_shot import FewShotResult, adapt_few_shot, cross_validated
+from modeling.adaptation.judging import AS_IT_WAS
 from modeling.errors import DataError
 from modeling.model import LandslideModel, load_model, save_model
 
@@ -76,6 +77,35 @@ def test_polygons_that_are_right_make_it_better_and_the_card_says_how(tmp_path: 
     truth = LANDSLIDE[:2]
     inside = result.model.probability(x)[:, 42:52, 42:52].numpy().mean(axis=(1, 2)) >= 0.4
     assert (inside == truth).all(), "ground that it never saw"
+
+
+def test_a_map_that_is_right_already_is_not_made_better_whatever_windows_say() -> None:
+    drawn = ground(COUNT, 1, LANDSLIDE)
+    wrong = adapted(settings=replace(QUICK, capacities=("shift",))).before
+    assert wrong[:, 1:3].sum() > 0, "in the windows the network is wrong"
+    right = (drawn.owner != UNDRAWN) & LANDSLIDE[drawn.owner]
+    mapped = np.where(drawn.observed, np.where(right, 0.8, 0.1), np.nan).astype(np.float32)
+    undrawn = replace(ground(6, 2), mapped=np.full((6, SIDE_PX, SIDE_PX), 0.1, np.float32))
+    found = adapt_few_shot(model(), replace(drawn, mapped=mapped), undrawn, LANDSLIDE, SPLIT, QUICK, device="cpu")
+    assert found.before[:, 1:3].sum() == 0
+    assert found.judgement.before["mcc"].value == pytest.approx(1.0)
+    assert (found.judgement.verdict, found.judgement.chosen) == ("unproven", AS_IT_WAS)
+
+
+def test_what_is_trained_is_counted_on_top_of_the_map() -> None:
+    drawn, undrawn = ground(COUNT, 1, LANDSLIDE), ground(6, 2)
+    plain = bench_of(model(), drawn, undrawn, LANDSLIDE, QUICK, "cpu", 0)
+    known = np.arange(COUNT)[:, None, None] % 2 == 0
+    margin = np.where(known & drawn.observed, plain.first[:COUNT] + 0.7, np.nan)
+    mapped = (1 / (1 + np.exp(-margin / model().temperature))).astype(np.float32)
+    bench = bench_of(model(), replace(drawn, mapped=mapped), undrawn, LANDSLIDE, QUICK, "cpu", 0)
+    moved = np.where(known & drawn.observed, 0.7, 0.0)
+    np.testing.assert_allclose(bench.first[:COUNT], plain.first[:COUNT] + moved, atol=1e-3)
+    np.testing.assert_array_equal(bench.first[COUNT:], plain.first[COUNT:])
+    network = shifted(bench.start, bench.model, 0.25)
+    np.testing.assert_allclose(
+        bench.margins(network, np.arange(COUNT)), bench.first[:COUNT] + 0.25, atol=0.01
+    )  # bfloat16
 
 
 @pytest.mark.parametrize("seed", range(2))

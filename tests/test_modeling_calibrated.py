@@ -16,6 +16,7 @@ from modeling.calibrated import (
     LARGEST_UNSURE,
     calibrated_logit,
     is_calibration,
+    margin_range,
     moved_sure_margin,
     plain_sure_margin,
 )
@@ -61,6 +62,19 @@ def test_it_is_confident_from_the_stated_margin_on(margin: float, temperature: f
 def test_the_smallest_margin_keeps_nothing_back(margin: list[float], temperature: float) -> None:
     made = probability(margin, temperature, plain_sure_margin(temperature))
     np.testing.assert_allclose(made, probability(margin, temperature, 0.0), rtol=1e-9)
+
+
+@given(MARGINS, TEMPERATURES, st.sampled_from([0.0, 1.0, 2.5]))
+def test_the_margin_lies_in_the_range_that_its_probability_tells(
+    margin: list[float], temperature: float, times: float
+) -> None:
+    ordered, sure = np.sort(np.array(margin, np.float64)), times * plain_sure_margin(temperature)
+    made = probability(margin, temperature, sure).astype(np.float32)
+    low, high = margin_range(made, temperature, sure)
+    slack = 0.05 * max(temperature, sure) + 1e-9
+    assert ((low - slack <= ordered) & (ordered <= high + slack)).all()
+    open_ends = np.isinf(low) | np.isinf(high) | (abs(made - LARGEST_UNSURE) < 1e-4)
+    assert (high[~open_ends] - low[~open_ends] < slack).all(), "and is known where nothing is kept back"
 
 
 @given(TEMPERATURES, TEMPERATURES, TIMES, st.floats(0, 1))

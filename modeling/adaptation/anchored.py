@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from modeling.adaptation.drawn import BoolArray, Ground, pixel_weights
 from modeling.adaptation.judging import AS_IT_WAS
+from modeling.calibrated import margin_range
 from modeling.data.batches import FloatArray
 from modeling.errors import DataError
 from modeling.forward import logits_of
@@ -111,7 +112,10 @@ class Bench:
     windows: FloatArray
     """(window, channel, y, x): the drawn ones, then the undrawn ones."""
     first: FloatArray
-    """(window, y, x): margins of the model before."""
+    """(window, y, x): margins of the map before where it is known, else of the model before in the windows."""
+    context: FloatArray
+    """(window, y, x): what those are more than the model's in the windows. A network sees more than a window when it maps, and
+    some gather over all they see: added to what an adapted one says in the windows, which stands for the map it would make."""
 
     @property
     def boundary(self) -> float:
@@ -125,7 +129,7 @@ class Bench:
 
     def margins(self, network: nn.Module, chosen: npt.NDArray[np.int64]) -> FloatArray:
         """Margins (window, y, x) of the windows `chosen`."""
-        return _margins(self.model, network, self.windows[chosen], self.device)
+        return _margins(self.model, network, self.windows[chosen], self.device) + self.context[chosen]
 
     def undrawn_sample(self, network: nn.Module) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Margins of `network` on undrawn ground, and the probability of the model before there: a sample of pixels."""
@@ -193,7 +197,8 @@ class Bench:
         """What was drawn, each class one half, and undrawn ground held to the first map; windows by number."""
         count = len(self.drawn)
         here = torch.from_numpy(self.windows[chosen]).to(self.device)
-        z = _margin(self.model, network, here) / self.model.temperature
+        context = torch.from_numpy(self.context[chosen]).to(self.device)
+        z = (_margin(self.model, network, here) + context) / self.model.temperature
         first = torch.from_numpy(self.first[chosen]).to(self.device) / self.model.temperature
         w, y = np.zeros(first.shape, np.float32), np.zeros(first.shape, np.float32)
         seen = np.zeros(first.shape, bool)
@@ -232,8 +237,14 @@ def bench_of(
     where = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     start = copy.deepcopy(model.network).to(where).eval()
     windows = np.concatenate([drawn.channels, undrawn.channels])
-    first = _margins(model, start, windows, where)
-    return Bench(model, drawn, undrawn, landslide, settings, where, seed, start, windows, first)
+    inside = _margins(model, start, windows, where)
+    first = np.concatenate(
+        [
+            _as_mapped(model, ground, part)
+            for ground, part in ((drawn, inside[: len(drawn)]), (undrawn, inside[len(drawn) :]))
+        ]
+    )
+    return Bench(model, drawn, undrawn, landslide, settings, where, seed, start, windows, first, first - inside)
 
 
 def cross_entropy(logit: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> float:
@@ -274,6 +285,14 @@ def _margin(model: LandslideModel, network: nn.Module, x: torch.Tensor) -> torch
     """(window, y, x), in bfloat16 inside where the device computes that."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=computes_bfloat16(x.device)):
         return margin_of(logits_of(network, model.normalisation, x, model.input_scale)).float()
+
+
+def _as_mapped(model: LandslideModel, ground: Ground, inside: FloatArray) -> FloatArray:
+    """Margins in windows, moved to what the map says where it is known."""
+    if ground.mapped is None:
+        return inside
+    low, high = margin_range(ground.mapped, model.temperature, model.sure_margin)
+    return np.where(np.isfinite(ground.mapped), np.clip(inside, low, high), inside).astype(np.float32)
 
 
 def _margins(model: LandslideModel, network: nn.Module, windows: FloatArray, device: torch.device) -> FloatArray:

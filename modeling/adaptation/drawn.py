@@ -44,6 +44,8 @@ class Ground:
     """(window, y, x): index of the polygon that a pixel lies in, `UNDRAWN` outside of all."""
     own: IntArray
     """(window,): index of the polygon that a window was cut for, `UNDRAWN` for a window of undrawn ground."""
+    mapped: FloatArray | None = None
+    """(window, y, x): probability in the map before, NaN where it is not known or not this network's; None: nowhere known."""
 
     def __post_init__(self) -> None:
         """Raise `DataError` when the parts do not fit together."""

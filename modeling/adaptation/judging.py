@@ -40,7 +40,7 @@ class Judgement:
     """Held-out scores before and after, and what follows from them."""
 
     verdict: Verdict
-    """`better`, `worse`, or `unproven`: higher, but not in nine draws of ten."""
+    """`better`, `worse`, or `unproven`: higher, but not in nine draws of ten, or no better than guessing."""
     chosen: str
     """The candidate that did best over all held-out polygons: the one that is fitted to all of them in the end."""
     before: Mapping[str, Interval]
@@ -51,6 +51,8 @@ class Judgement:
     """After minus before, pair by pair."""
     share_above: float
     """Share of the draws in which Matthews' correlation rose."""
+    share_above_chance: float
+    """Share of the draws in which it was above 0 afterwards: less than `LEVEL` is no better than guessing."""
     candidates: Mapping[str, Mapping[str, float]]
     """Scores of each candidate over all held-out polygons together. That of the chosen one is a little too good."""
     groups: int
@@ -70,6 +72,7 @@ class Judgement:
             }
             return cls(
                 verdict=stored["verdict"], chosen=str(stored["chosen"]), share_above=float(stored["share_above"]),
+                share_above_chance=float(stored["share_above_chance"]),
                 candidates=stored["candidates"], groups=int(stored["groups"]), **scores,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -108,14 +111,14 @@ def judge(
     whole = scores_of(table.sum(axis=1))
     gain = {name: _interval(after[name] - before[name], size) for name in JUDGED}
     share = float((after[JUDGED[0]] > before[JUDGED[0]]).mean())
-    above_chance = float((after[JUDGED[0]] > 0).mean()) >= LEVEL
+    above_chance = float((after[JUDGED[0]] > 0).mean())
     if gain["mcc"].value < 0 or gain["f1"].value < 0:
         verdict: Verdict = "worse"
     else:
-        verdict = "better" if share >= CONVINCED and above_chance else "unproven"
+        verdict = "better" if share >= CONVINCED and above_chance >= LEVEL else "unproven"
     return Judgement(
         verdict, names[int(whole[JUDGED[0]].argmax())], {name: _interval(before[name], size) for name in JUDGED},
-        {name: _interval(after[name], size) for name in JUDGED}, gain, share,
+        {name: _interval(after[name], size) for name in JUDGED}, gain, share, above_chance,
         {name: {score: float(whole[score][row]) for score in JUDGED} for row, name in enumerate(names)}, size,
     )  # fmt: skip
 
