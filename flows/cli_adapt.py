@@ -90,11 +90,12 @@ def adapt(
     if Path(event).is_dir():
         from flows.adapt_folder import adapt_folder
         from flows.adapt_parent import Rasters
+        from flows.interruption import beginning_anew
 
         if not (pre and post and dem):
             raise FlowError(f"{event} is a folder: give the rasters that it was made from by --pre, --post and --dem")
         names = None if bands is None else tuple(part.strip() for part in bands.split(","))
-        with shown_progress():
+        with beginning_anew(), shown_progress():
             rasters = Rasters(tuple(pre), tuple(post), dem, names, scale)
             outcome = adapt_folder(request, rasters, out, load_settings())
         _show(outcome, outcome.folder)

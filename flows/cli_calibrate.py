@@ -56,7 +56,7 @@ def calibrate(
     from modeling.model import load_model
     from modeling.training.card import write_card
     from modeling.uncertainty.calibrate import calibrated_on
-    from modeling.uncertainty.conformal import highest_level
+    from modeling.uncertainty.conformal import measurable_level
     from modeling.uncertainty.events import FIRST_SEED
     from modeling.uncertainty.stored import store_description
 
@@ -66,7 +66,7 @@ def calibrate(
     loaded = load_model(path)
     sample = load_fingerprint(sample_path(path)) if sample_path(path).is_file() else None
     names = _domains(domains, loaded, sample)
-    stated = highest_level(len(names)) if level is None else level
+    stated = measurable_level(names, level)
     about = {"command": shlex.join(["quakeslide", *sys.argv[1:]]), "simulated": True, "events_each": events,
              "region_px": region_px, "first_seed": FIRST_SEED}  # fmt: skip
     with shown_progress():
@@ -90,7 +90,7 @@ def _domains(text: str, model: LandslideModel, sample: Fingerprint | None) -> tu
     from modeling.simulate.domains import domain
     from modeling.uncertainty.events import unseen_domains
 
-    asked = names_of(text)
+    asked = tuple(dict.fromkeys(names_of(text)))
     for name in asked:
         domain(name)
     if sample is not None and (learnt := [name for name in asked if name in sample.domains]):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from modeling.data.patch_split import Split
     from modeling.data.patches import PatchSet
 
+_MOST_DIGITS = 18
+
 app = typer.Typer(
     help="Patches to train and test networks on: build, simulate or import a data set, and look at one.",
     no_args_is_help=True,
@@ -41,7 +43,8 @@ def build(
     inventory: Annotated[
         list[Path],
         typer.Option(
-            help="Polygons of landslides, any vector format; give it again for more files, FILE:LAYER for one layer of several."
+            help="Polygons of landslides, any vector format; give it again for more files, FILE:LAYER for one layer of several. "
+            "Those with a class or label of not-landslide are left out."
         ),
     ],
     extent: Annotated[
@@ -100,7 +103,7 @@ def build(
     of another part are left out.
     """
     from flows import dataset
-    from flows.run import shown_progress
+    from flows.run import say, shown_progress
     from flows.services import services
     from flows.settings import load_settings
     from modeling.data.patch_build import Cut
@@ -122,6 +125,8 @@ def build(
         licence=licence,
         command=_command(),
     )
+    for note in order.inventory.notes:
+        say(f"note: {note}")
     settings = load_settings()
     if kinds in ([], ["--pre"]):
         with shown_progress():
@@ -267,8 +272,14 @@ def _counts(text: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for part in _words(text) or ():
         domain, _, number = part.partition("=")
-        if not number.isdecimal() or domain in counts:
+        if not number.isdecimal():
             raise FlowError(f"--domains {text!r} does not say how many patches of what: write iburi=500,jiuzhaigou=200")
+        if domain in counts:
+            raise FlowError(f"--domains {text!r} names {domain} twice: name each domain once")
+        if len(number) > _MOST_DIGITS:
+            raise FlowError(
+                f"--domains: nobody can simulate as many patches of {domain} as a number of {len(number)} digits"
+            )
         counts[domain] = int(number)
     return counts
 

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -55,6 +55,7 @@ def evaluate(
     """
     from flows.run import require_folder, say, shown_progress
     from modeling.data.patches import open_patches
+    from modeling.domains.learnt import learnt_domains
     from modeling.model import load_model
     from modeling.prediction.allocator import keep_memory
     from modeling.scoring.evaluate import evaluate as score
@@ -66,10 +67,49 @@ def evaluate(
     with shown_progress():
         where = device_here(device)
         result = score(loaded.to(where), blocks, device=where, matched=True, told=_stage("evaluate"))
-    _write_evaluation(result, out, loaded.name, f"the {part} part of {patches.name}")
+    ground = Ground("simulated" in patches.about.source.lower(), learnt_domains(loaded), result.domains)
+    _write_evaluation(result, out, loaded.name, f"the {part} part of {patches.name}", ground)
     scores, landslides = result.scores(), result.matched_intervals()["f1"]
     say(f"pixel F1 {scores['f1']:.3f}, IoU {scores['iou']:.3f}, landslides F1 {landslides.value:.3f}")
+    for note in ground.notes(loaded.name):
+        say(f"note: {note}")
     say(f"report: {out / 'evaluation.md'}")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a reader of scores must know of the ground that they are of."""
+
+    simulated: bool
+    """Whether it is simulated."""
+    learnt: tuple[str, ...] | None
+    """The domains that the model has learned from; None where its files do not say."""
+    domains: tuple[str, ...]
+    """The domains that were scored."""
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The scored domains that the model has learned from."""
+        return tuple(name for name in self.domains if name in (self.learnt or ()))
+
+    def notes(self, model: str) -> list[str]:
+        """A sentence for each thing to know."""
+        told = []
+        if self.simulated:
+            told.append("The ground is simulated: scores on real ground will differ.")
+        if self.learnt is None:
+            told.append(f"{model} does not say which domains it has learned from: these may be among them.")
+        elif self.seen:
+            told.append(
+                f"{model} has learned from {', '.join(self.seen)}, of the domains that are scored: scores there do not say "
+                "what it does where it has seen nothing."
+            )
+        return told
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        learnt = None if self.learnt is None else list(self.learnt)
+        return {"simulated": self.simulated, "model_learnt_from": learnt, "scored_domains_learnt_from": list(self.seen)}
 
 
 def benchmark(
@@ -289,7 +329,7 @@ def _stage(name: str) -> Callable[[int, int], None]:
     return lambda done, total: report(name, done, total)
 
 
-def _write_evaluation(result: Evaluation, out: Path, model: str, data: str) -> None:
+def _write_evaluation(result: Evaluation, out: Path, model: str, data: str, about: Ground) -> None:
     from modeling.figures.scores import reliability_diagram, sizes
     from modeling.json_file import write_json
     from modeling.scoring.bootstrap import size_intervals
@@ -303,5 +343,7 @@ def _write_evaluation(result: Evaluation, out: Path, model: str, data: str) -> N
     ground = result.ground()
     by_size = size_intervals([piece.objects for piece in ground], strata=[piece.domain for piece in ground])
     sizes(out / "sizes.png", {model: result.objects}, recalls={model: by_size["recall"]}, title=data)
-    write_json(out / "evaluation.json", {"model": model, "data": data, **summary(result), **result.to_json()})
-    (out / "evaluation.md").write_text(evaluation_text(result, model=model, data=data), encoding="utf-8")
+    told = {"model": model, "data": data, **about.to_json()}
+    write_json(out / "evaluation.json", {**told, **summary(result), **result.to_json()})
+    text = evaluation_text(result, model=model, data=data, notes=about.notes(model))
+    (out / "evaluation.md").write_text(text, encoding="utf-8")

@@ -43,6 +43,8 @@ def learn_rules(
     from modeling.model import load_model
     from modeling.prediction.allocator import keep_memory
 
+    if out.is_dir():
+        raise FlowError(f"--out {out} is a folder: name a file for the rules, for example {out / 'rules.json'}")
     if part == "test":
         raise FlowError("rules are not learnt on the test part: it is there to judge them by; take --part validation")
     loaded, patches = load_model(model), open_patches(data)
@@ -58,8 +60,11 @@ def learn_rules(
     learnt = learnt_from(grounds, loaded, subtracted=subtract)
     write_rules(out, learnt)
     say(f"{learnt.rules.described()}")
-    f1 = ", ".join(f"{name} {value:.3f}" for name, value in learnt.f1.items())
-    say(f"F1 counted in landslides, on the ground they were learnt on: {f1}")
+    f1 = ", ".join(f"{name} {value:.3f}" for name, value in learnt.mean_f1.items())
+    say(
+        "what the thresholds were chosen by, the mean over the domains of F1 counted in landslides, on the ground they were "
+        f"learnt on: {f1}"
+    )
     for row in learnt.held_out:
         say(
             f"{row['domain']}, with what the others teach: none {row['f1_none']:.3f}, default {row['f1_default']:.3f}, "

@@ -87,7 +87,11 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for NAME.md, NAME.json and NAME.png.")] = Path("reports"),
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what it would take here, or what is left to do, and begin nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Say what it would take here, or what is left to do, and train nothing; regions that are missing are "
+            "simulated into --work, and some steps are timed, to know it.",
+        ),
     ] = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the report of what is finished so far, and train nothing.")
@@ -147,9 +151,13 @@ def reproduce(
     )
     ledger = Ledger(work / chosen.name)
     if report_only:
+        if ledger.plan() is None:
+            raise FlowError(
+                f"there is nothing to report: no run of {chosen.name} has been begun in {work}; name their folder by --work, "
+                "or leave out --report-only to begin"
+            )
         setting = _with_steps(setting, ledger)
-        if ledger.plan() is not None:
-            agree(chosen, setting, ledger)  # or the report would state options that its runs did not have
+        agree(chosen, setting, ledger)  # or the report would state options that its runs did not have
         _publish(chosen, setting, ledger, out)
         return
     with ledger.held():

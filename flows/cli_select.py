@@ -100,9 +100,15 @@ def select(
     CONSOLE.print(_table(found))
     for number, one in enumerate(found.candidates, start=1):
         say(f"{number}. {one.name}: {'; '.join(one.reasons)}")
+    if not found.pixels:
+        say(
+            "warning: hardly a pixel of the scene was seen with all channels, so no model was compared with it: the order "
+            "goes by channels and validation scores alone"
+        )
     if found.warning:
         say(f"warning: {found.warning}")
-    say(f"{found.chosen} would map it; {out / 'selection.json'}, {out / 'selection.png'}")
+    written = ["selection.json", *["selection.png"] * any(one.bands is not None for one in found.candidates)]
+    say(f"{found.chosen} would map it; {', '.join(str(out / name) for name in written)}")
 
 
 def write_files(found: Selection, out: Path) -> None:

@@ -83,7 +83,7 @@ def adapt_unlabelled(
     ground changes its class is told. Measured on simulated regions, see `quakeslide reproduce generalisation`.
     """
     from flows.run import require_folder, say, shown_progress
-    from flows.unlabelled import fitted, how_to
+    from flows.unlabelled import fitted, how_to, require_new
     from modeling.model import save_model
     from modeling.prediction.allocator import keep_memory
 
@@ -93,6 +93,7 @@ def adapt_unlabelled(
     given = (pre, post, dem)
     with _parent(event, version, weights, given, bands, scale, data) as parent, shown_progress():
         model = parent.model
+        require_new(model, way, out)
         labelled = None if how is None else _source(source, model, weights, work)
         made, moved = fitted(model, parent.scene, way, how, labelled, seed=seed)
     path = save_model(made, out)

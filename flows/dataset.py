@@ -101,6 +101,7 @@ class Order:
 
     def built(self, scene: Scene | None, grid: RasterGrid | None, source: str) -> PatchSet:
         """Cut patches from a scene, or on a grid without imagery."""
+        source = "; ".join((source, *self.inventory.notes))
         about = About(source=source, licence=self.licence, command=self.command, split="")
         imagery = SceneSource(scene) if scene is not None else NoImagery(_some(grid))
         layers = self.chosen(imagery.layer_names) if scene is not None else ()

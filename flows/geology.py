@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from flows.scene import Scene, Slices
 from flows.settings import ModelSettings
 from gee.types import Grid
 from modeling.bands import BandSet
+from modeling.domains.zoo import ZooModel
 from modeling.errors import BandSetError, DataError
 from modeling.geology.inventories import Judged
 from modeling.geology.rules import NO_RULES, GeologyRules, default_rules
@@ -61,15 +62,20 @@ class MapRules:
 
         Raises `BandSetError` when learnt rules expect a subtraction that this network or scene does not allow.
         """
-        possible = is_single_date(model.bands) and not bands_before(model.bands).missing_from(scene.layer_names)
         if self.learnt is None:
-            return self.name == "geology" and possible
-        if self.learnt.subtracted and not possible:
-            raise BandSetError(
-                f"the rules were learnt on maps with the map before the event subtracted, which {model.name} on this scene "
-                "does not allow: it is for networks of one date, and needs the image before"
-            )
+            return self.name == "geology" and _subtractable(model, scene.layer_names)
+        self.require_possible((model,), scene.layer_names)
         return self.learnt.subtracted
+
+    def require_possible(self, models: Sequence[ZooModel | LandslideModel], layers: Collection[str]) -> None:
+        """Raise `BandSetError` when none of the models that may map a scene of these layers allows what the rules expect."""
+        if self.learnt is None or not self.learnt.subtracted or any(_subtractable(one, layers) for one in models):
+            return
+        names = " or ".join(one.name for one in models)
+        raise BandSetError(
+            f"the rules were learnt on maps with the map before the event subtracted, which {names} on this scene does not "
+            "allow: it is for networks of one date, and needs the image before"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What decides the result, for a run's identity: never the path of a file."""
@@ -153,6 +159,10 @@ def rules_facts(rules: MapRules, found: Judged, before: SceneBefore | None = Non
         learnt_on="" if learnt is None else f"maps of {learnt.model} in {', '.join(learnt.ground)}",
         subtraction="" if before is None else before.histograms.why,
     )
+
+
+def _subtractable(model: ZooModel | LandslideModel, layers: Collection[str]) -> bool:
+    return is_single_date(model.bands) and not bands_before(model.bands).missing_from(layers)
 
 
 def _before(name: str) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 import geopandas
 import numpy as np
-import pandas
 import pyarrow
 import pyogrio
 import shapely
@@ -28,6 +27,7 @@ from shapely.geometry.base import BaseGeometry
 
 from flows.errors import EventError, FlowError
 from flows.usgs_geojson import parse_json
+from modeling.data.drawn_class import LANDSLIDE, OTHER, PROPERTIES, is_missing, plain
 
 LEAST_POLYGONS = 5
 """Fewer say too little to adapt a network, and to judge what came of it."""
@@ -35,14 +35,6 @@ MOST_POLYGONS = 500
 """More are a data set: train on them."""
 MAX_BYTES = 64 * 2**20
 MAX_VERTICES = 1_000_000
-PROPERTIES = ("class", "label")
-"""Names of the property that holds the class."""
-LANDSLIDE = frozenset({"landslide", "slide", "yes", "true", "1"})
-"""Values of it that mean a landslide."""
-OTHER = frozenset({
-    "not-landslide", "no-landslide", "non-landslide", "background", "other", "none", "no", "false", "0",
-})  # fmt: skip
-"""Values of it that mean other ground."""
 
 _SQLITE, _PARQUET, _FLATGEOBUF, _SHAPEFILE = b"SQLite format 3\0", b"PAR1", b"fgb", b"\x00\x00\x27\x0a"
 _UNREADABLE = (
@@ -159,20 +151,13 @@ def _polygon(number: int, geometry: BaseGeometry | None, properties: Mapping[str
 def _class(properties: Mapping[str, Any], where: str) -> bool:
     """Whether properties say landslide."""
     found = [value for key, value in properties.items() if str(key).lower() in PROPERTIES]
-    if len(found) != 1 or _missing(found[0]):
+    if len(found) != 1 or is_missing(found[0]):
         raise LabelsError(f"{where} has no class: give it a property `class`, landslide or not-landslide")
-    value = found[0]
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    said = str(value).strip().lower().replace("_", "-").replace(" ", "-")
+    said = plain(found[0])
     if said not in LANDSLIDE | OTHER:
-        shown = str(value)[:_LONGEST_TEXT]
+        shown = str(found[0])[:_LONGEST_TEXT]
         raise LabelsError(f"{where} has the unknown class {shown!r}: landslide and not-landslide are possible")
     return said in LANDSLIDE
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value is pandas.NA or (isinstance(value, float) and np.isnan(value))
 
 
 def _read(path: Path) -> tuple[list[Row], str]:

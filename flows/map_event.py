@@ -268,7 +268,10 @@ def map_probability(plan: MapPlan, settings: Settings, folder: Path) -> bool:
             again = None
             if settings.cube.lattice:
                 again = again_for(store, plan.run.event, plan.cube, alignment, settings.storage.endpoint, Path(beside))
-            network = on_scene_means(_network(settings, folder), scene, settings.model.scene_means)
+            chosen = _network(settings, folder)
+            # Rules that this network does not allow are refused now, and not when all is mapped.
+            map_rules(settings.model, chosen.bands).for_map(scene.grid).subtracts(chosen, scene)
+            network = on_scene_means(chosen, scene, settings.model.scene_means)
             write_probability(
                 scene, network, path, settings.model, client, again,
                 served=bool(settings.dask.namespace and settings.dask.gpu_workers),

@@ -18,6 +18,7 @@ from flows.alignment import AlignedScene, measure_alignment
 from flows.copies import publish_to_folder, require_free_folder
 from flows.facts import EventFacts, Imagery, Provenance, ReportFacts, coverage, inventory_facts, landslides_of
 from flows.geology import MapRules, map_rules, rules_facts, scene_before
+from flows.interruption import beginning_anew
 from flows.layout import FACTS, short_hash
 from flows.mapping import surveyed, write_layers, write_mask, write_probability
 from flows.planning import code_version
@@ -26,7 +27,7 @@ from flows.run import say, show_result, shown_progress
 from flows.scene import CodeArray, DayArray, FloatArray
 from flows.scene_means import on_scene_means
 from flows.scratch import scratch_folder
-from flows.selection import AUTO, expected, model_of, select_model, zoo_of
+from flows.selection import AUTO, expected, may_map, model_of, select_model, zoo_of
 from flows.settings import Settings
 from flows.stated_settings import stated_settings
 from flows.sure_claims import with_sure_claims
@@ -89,11 +90,14 @@ def map_raster_pair(
     behind then.
     """
     require_free_folder(out)
-    with open_pair(pre, post, dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
+    with beginning_anew(), open_pair(pre, post, dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
         plain = PairScene(pair)
         zoo = zoo_of(settings.model.model_copy(update={"weights": weights}))
         likely, _ = expected(zoo, plain.layer_names)
-        map_rules(settings.model, likely.bands)  # what is wrong with them is said before any work
+        # What is wrong with the rules is said before any work.
+        map_rules(settings.model, likely.bands).require_possible(
+            may_map(zoo, likely, plain.layer_names), plain.layer_names
+        )
         inputs = hashes_of(pair, dem)
         with scratch_folder(settings.work, plain.grid.shape_yx) as folder, shown_progress():
             alignment = measure_alignment(plain, settings.alignment)
@@ -101,6 +105,7 @@ def map_raster_pair(
             selection = select_model(scene, zoo, automatic=weights == AUTO, scene_means=settings.model.scene_means)
             model = model_of(selection, zoo).load()
             rules = map_rules(settings.model, model.bands).for_map(plain.grid)
+            subtracted = rules.subtracts(model, scene)
             read = {
                 "bands": None if bands is None else list(bands),
                 "scale": scale,
@@ -116,7 +121,7 @@ def map_raster_pair(
             )
             share = settings.model.scene_means
             write_probability(scene, on_scene_means(model, scene, share), folder / "probability.tif", settings.model)
-            before = scene_before(scene, model) if rules.subtracts(model, scene) else None
+            before = scene_before(scene, model) if subtracted else None
             sides, found = surveyed(
                 scene, before, model, rules, folder, settings.model, event_id=name, run_key=run_key,
                 before_model=None if before is None else on_scene_means(model, before, share),

@@ -19,7 +19,7 @@ from flows.geology import map_rules
 from flows.layout import EventLayout, RunIdentity, RunLayout
 from flows.product_set import sha256_of
 from flows.request import MapRequest
-from flows.selection import expected, weights_named, zoo_of
+from flows.selection import expected, may_map, weights_named, zoo_of
 from flows.settings import Settings
 from flows.usgs import UsgsClient
 from flows.watching.rule import decide
@@ -140,7 +140,10 @@ def make_plan(
     )
     cube = replace(draft, uri=layout.cube(draft.plan_hash))
     takeover = find_takeover(cube, endpoint) if lattice else NOTHING
-    likely, weights_hash = expected(zoo_of(settings.model), (layer.name for layer in cube.layers))
+    zoo, layers = zoo_of(settings.model), tuple(layer.name for layer in cube.layers)
+    likely, weights_hash = expected(zoo, layers)
+    rules = map_rules(settings.model, likely.bands)
+    rules.require_possible(may_map(zoo, likely, layers), layers)
     identity = RunIdentity(
         event_id=event.id,
         area=area.geometry.wkt,
@@ -149,7 +152,7 @@ def make_plan(
             "cube": draft.plan_hash,
             "alignment": settings.alignment.model_dump(mode="json"),
             "model": settings.model.model_dump(mode="json", exclude={"weights", "rules", "zoo"}),
-            "rules": map_rules(settings.model, likely.bands).to_json(),
+            "rules": rules.to_json(),
             "truth": None if request.truth is None else sha256_of(Path(request.truth)),
         },
         weights_hash=weights_hash,

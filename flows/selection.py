@@ -68,6 +68,16 @@ def expected(zoo: Zoo, layers: Iterable[str]) -> tuple[ZooModel, str]:
     return likely, short_hash(sorted((one.name, one.weights_hash) for one in allowed))
 
 
+def may_map(zoo: Zoo, likely: ZooModel, layers: Iterable[str]) -> list[ZooModel]:
+    """The models one of which will be chosen for a scene of these layers, where `likely` is `expected`."""
+    names = tuple(layers)
+    return [
+        one
+        for one in zoo.models
+        if not one.bands.missing_from(names) and len(one.bands.requires) == len(likely.bands.requires)
+    ]
+
+
 def channels_of(models: Sequence[ZooModel], layers: Sequence[str]) -> tuple[str, ...]:
     """The channels of any of these models that can be made of `layers`."""
     everything = dict.fromkeys(channel for model in models for channel in model.bands.channels)

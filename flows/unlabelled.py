@@ -27,6 +27,10 @@ from modeling.training.progress import Tick
 Way = Literal["scene-means", "norms", "self-training", "adversarial"]
 RECIPES: Mapping[Way, str] = {"self-training": "self-training", "adversarial": "adanet-scene"}
 """How each way trains where no other recipe is named; the others train nothing."""
+SUFFIXES: Mapping[Way, str] = {
+    "scene-means": "scene-means", "norms": "norms", "self-training": "self-trained", "adversarial": "adversarial",
+}  # fmt: skip
+"""What each way adds to a network's name, after a dash."""
 _LOOKED_AT = 64
 
 
@@ -43,16 +47,26 @@ class Labelled:
 def how_to(way: Way, recipe: str | None, steps: int | None) -> Adversarial | SelfTraining | None:
     """The recipe of a way, or the one that is named, `steps` long where that is given; None for one that trains nothing.
 
-    Raises `DataError` for a recipe of another way, `FlowError` for one of a way that trains nothing.
+    Raises `DataError` for a recipe of another way, `FlowError` for one, or for steps, of a way that trains nothing.
     """
     if way not in RECIPES:
         if recipe is not None:
             raise FlowError(f"--way {way} trains nothing, so it has no recipe: leave out --recipe {recipe}")
+        if steps is not None:
+            raise FlowError(f"--way {way} trains nothing, so it has no steps: leave out --steps {steps}")
         return None
     name = recipe or RECIPES[way]
     made: Adversarial | SelfTraining
     made = adaptation(name, SelfTraining) if way == "self-training" else adaptation(name, Adversarial)
     return made if steps is None else replace(made, steps=steps)
+
+
+def require_new(model: LandslideModel, way: Way, out: Path) -> None:
+    """Raise `FlowError` when `out` has a network of the name that will come out: none is overwritten."""
+    name = f"{model.name}-{SUFFIXES[way]}"
+    for path in (out / f"{name}.safetensors", out / f"{name}.json"):
+        if path.exists():
+            raise FlowError(f"{path} is there already: name another folder by --out, or move that network away")
 
 
 def fitted(

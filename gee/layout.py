@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,8 +40,12 @@ class CubePlace:
 
     @classmethod
     def of(cls, uri: str) -> CubePlace:
-        """The place of the cube at `uri`; raises `CubeError` when the address does not end in `/NAME.zarr`."""
-        parent, _, last = uri.rstrip("/").rpartition("/")
+        """The place of the cube at `uri`; raises `CubeError` when the address does not end in `/NAME.zarr`.
+
+        A path on this disk may be relative to the working folder.
+        """
+        address = uri.rstrip("/")
+        parent, _, last = (address if "://" in address else os.path.abspath(address)).rpartition("/")  # noqa: PTH100
         if not parent or not last.endswith(SUFFIX) or last == SUFFIX:
             raise CubeError(f"{uri!r} is no address of a cube: it should end in /NAME{SUFFIX}")
         return cls(parent, last.removesuffix(SUFFIX))

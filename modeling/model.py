@@ -145,8 +145,8 @@ def load_model(name_or_path: str | Path) -> LandslideModel:
 
         return load_ensemble(Path(name_or_path))
     path = _weights_path(name_or_path)
+    blob = _read_weights(path)  # first: it is the file that was named
     about = read_description(path.with_suffix(".json"))
-    blob = _read_weights(path)
     digest = hashlib.sha256(blob).hexdigest()
     if digest != about.get("sha256"):
         stated = about.get("sha256")

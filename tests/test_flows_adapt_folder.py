@@ -98,7 +98,7 @@ def test_a_folder_made_from_bands_in_separate_files_wants_them_all(
         pass
 
 
-def test_the_command_hands_on_all_rasters(
+def test_the_command_hands_on_all_rasters_and_promises_nothing_when_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rasters = Rasters((Path("pre_red.tif"), Path("pre_nir.tif")), (Path("red.tif"), Path("nir.tif")), Path("dem.tif"))
@@ -121,3 +121,12 @@ def test_the_command_hands_on_all_rasters(
         cli.main()
     assert (exit_.value.code, capsys.readouterr().err) == (cli.BAD_INPUT, "quakeslide: that is enough\n")
     assert handed == [rasters]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.adapt_folder.adapt_folder", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == cli.INTERRUPTED
+    assert capsys.readouterr().err == "interrupted; nothing is kept of this: the same command begins anew\n"

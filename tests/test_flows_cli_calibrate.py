@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.cli_calibrate import _domains
 from modeling.domains.sample_file import load_fingerprint, sample_path
-from modeling.errors import DataError
+from modeling.errors import DataError, WeightsError
 from modeling.model import WEIGHTS_FOLDER, load_model
 from modeling.simulate.domains import DOMAINS
 from modeling.uncertainty.stored import uncertainty_of
@@ -45,6 +45,30 @@ def test_a_name_without_a_file_is_refused_in_one_line() -> None:
     found = CliRunner().invoke(app, ["calibrate", NAME])
     assert isinstance(found.exception, DataError)
     assert "safetensors" in str(found.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "fact"),
+    [
+        (["--domains", "haiti,haiti,hualien"], "events of 3 domains and more that the model has not seen, not of 2"),
+        (["--domains", "haiti,papua,hualien,haiti", "--level", "0.8"], "there are 3 (haiti, papua, hualien)"),
+    ],
+)
+def test_too_few_domains_are_refused_before_anything_is_simulated(
+    weights: Path, tmp_path: Path, options: list[str], fact: str
+) -> None:
+    work = tmp_path / "events"
+    found = CliRunner().invoke(app, ["calibrate", str(weights), *options, "--work", str(work)])
+    assert isinstance(found.exception, DataError)
+    assert fact in str(found.exception)
+    assert not work.exists()
+
+
+def test_of_a_model_that_is_not_there_the_file_that_was_given_is_named(tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["calibrate", str(tmp_path / "nothing.safetensors")])
+    assert isinstance(found.exception, WeightsError)
+    assert "nothing.safetensors" in str(found.exception)
+    assert "nothing.json" not in str(found.exception)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -23,7 +24,7 @@ from modeling.data.patch_simulate import simulate_patches
 from modeling.data.patch_split import Split
 from modeling.data.patches import PatchSet, fit_normalisation
 from modeling.explaining.ablation import WAYS
-from modeling.model import LandslideModel, save_model
+from modeling.model import LandslideModel, load_model, save_model
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -83,7 +84,10 @@ def test_evaluate_writes_a_report(run: Run, patches: PatchSet, weights: Path, tm
     text = (out / "evaluation.md").read_text()
     assert "untrained on the test part of small" in text
     assert "## By domain" in text
+    assert "The ground is simulated" in text
+    assert "untrained does not say which domains it has learned from" in text
     stored = json.loads((out / "evaluation.json").read_text())
+    assert (stored["simulated"], stored["model_learnt_from"]) == (True, None)
     assert len(stored["blocks"]) == sum(sum(both) for (_, part), both in patches.counts().items() if part == "test")
     assert {block["domain"] for block in stored["blocks"]} == {"iburi", "palu"}
     assert "Matched one for one" in text
@@ -93,6 +97,21 @@ def test_evaluate_writes_a_report(run: Run, patches: PatchSet, weights: Path, tm
     assert stored["reliability"]["ece"] >= 0
     assert (out / "reliability.png").is_file()
     assert (out / "sizes.png").is_file()
+
+
+def test_scores_on_domains_that_the_model_has_learned_from_are_called_so(
+    run: Run, patches: PatchSet, weights: Path, tmp_path: Path
+) -> None:
+    card = {"data": {"parts": {"training": {"palu": "many", "noto": "few"}}}}
+    path = save_model(replace(load_model(weights), name="learned", card=card), tmp_path / "weights")
+    for domains, seen in (("", ["palu"]), ("iburi", [])):
+        out = tmp_path / f"of-{domains}"
+        status, said, err = run("evaluate", path, "--data", patches.path, "--out", out, "--domains", domains)
+        assert (status, err) == (0, "")
+        stored = json.loads((out / "evaluation.json").read_text())
+        assert (stored["model_learnt_from"], stored["scored_domains_learnt_from"]) == (["palu", "noto"], seen)
+        for told in (" ".join(said.split()), (out / "evaluation.md").read_text()):
+            assert ("learned has learned from palu, of the domains that are scored" in told) == bool(seen)
 
 
 def test_explain_writes_pictures_and_numbers(run: Run, patches: PatchSet, weights: Path, tmp_path: Path) -> None:

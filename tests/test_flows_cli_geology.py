@@ -58,6 +58,10 @@ def test_rules_are_learnt_and_can_be_taken_for_a_map(
     names = {name for names in learnt.ground.values() for name in names}
     assert names == {block.name for block in patches.blocks("validation", patches.band_set("rgb"))}
     assert "with what the others teach" in told
+    assert "what the thresholds were chosen by, the mean over the domains of F1" in told
+    for name, value in learnt.mean_f1.items():
+        assert f"{name} {value:.3f}" in told
+    assert learnt.mean_f1["learnt"] >= learnt.mean_f1["none"]
     model = random_model("rgb")
     assert map_rules(ModelSettings(rules=f"learnt:{out}"), model.bands).rules == learnt.rules
 
@@ -68,6 +72,12 @@ def test_rules_are_never_learnt_on_test_ground(run: Run, patches: PatchSet, weig
     assert status == 2
     assert "test part" in err
     assert not out.exists()
+
+
+def test_a_folder_is_no_file_for_rules(run: Run, patches: PatchSet, weights: Path, tmp_path: Path) -> None:
+    status, out, err = run("learn-rules", weights, "--data", patches.path, "--out", tmp_path)
+    assert (status, out) == (2, "")
+    assert f"--out {tmp_path} is a folder: name a file for the rules" in err
 
 
 def test_a_network_of_two_dates_cannot_be_subtracted(run: Run, patches: PatchSet, tmp_path: Path) -> None:

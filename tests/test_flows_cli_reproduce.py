@@ -76,6 +76,7 @@ def test_the_list_says_what_experiments_ask(run: Run, tmp_path: Path) -> None:
         (("yang2024", "--network", "resnet"), "'resnet' is not an entry"),
         (("yang2024", "--domains", "atlantis"), "unknown simulated domain 'atlantis'"),
         (("yang2024", "--data", "nowhere.zarr"), "nowhere.zarr: there is no such data set"),
+        (("yang2024", "--report-only"), "there is nothing to report: no run of yang2024 has been begun in"),
         (("yang2024", "--device", "tpu"), "device 'tpu' cannot be used here"),
     ],
 )
@@ -87,6 +88,12 @@ def test_what_is_wrong_is_said_before_any_work(
     assert says in err
     assert err.count("\n") == 1
     assert not list(tmp_path.rglob("runs"))
+
+
+def test_the_help_says_that_a_dry_run_simulates_and_times(run: Run) -> None:
+    status, out, _ = run("--help")
+    told = " ".join(out.replace("│", " ").split())
+    assert (status, "regions that are missing are simulated into --work, and some steps are timed" in told) == (0, True)
 
 
 def test_a_report_tells_what_was_typed_and_not_where_the_work_lies() -> None:

@@ -126,6 +126,25 @@ def test_without_imagery_there_is_truth(inventory: tuple[Path, Path], tmp_path: 
     assert open_patches(tmp_path / "t.zarr").positive.any()
 
 
+def test_polygons_drawn_for_adapt_make_an_inventory_of_the_landslides_among_them(
+    inventory: tuple[Path, Path], tmp_path: Path
+) -> None:
+    slides = geopandas.read_file(inventory[0])
+    plain = run("build", tmp_path / "plain.zarr", "--inventory", inventory[0], "--extent", inventory[1], *SMALL)
+    away = slides.geometry.translate(0.0005, 0.0005)
+    both = [*slides.geometry, *away]
+    classes = ["landslide"] * len(slides) + ["not-landslide"] * len(slides)
+    drawn = tmp_path / "drawn.geojson"
+    geopandas.GeoDataFrame({"class": classes}, geometry=both, crs=slides.crs).to_file(drawn)
+    told = run("build", tmp_path / "t.zarr", "--inventory", drawn, "--extent", inventory[1], *SMALL)
+    assert f"note: drawn.geojson: {len(slides)} of {2 * len(slides)} polygons have the class 'not-landslide'" in told
+    assert "note:" not in plain
+    made = open_patches(tmp_path / "t.zarr")
+    assert made.landslide_px.sum() == open_patches(tmp_path / "plain.zarr").landslide_px.sum()
+    assert "are left out" in made.about.source
+    assert str(tmp_path) not in made.about.source
+
+
 def test_import_and_show(tmp_path: Path) -> None:
     told = run("import", tmp_path / "g.zarr", hr_gldd(tmp_path / "gldd"), "--licence", "CC-BY-4.0")
     again = run("show", tmp_path / "g.zarr", "--verify")
@@ -171,8 +190,16 @@ def test_a_data_set_is_never_overwritten(inventory: tuple[Path, Path], tmp_path:
         run("build", path, "--inventory", inventory[0], *SMALL)
 
 
-@pytest.mark.parametrize("text", ["iburi", "iburi=x", "iburi=1,iburi=2", "=4x"])
-def test_domains_are_counted(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *((text, "write iburi=500,jiuzhaigou=200") for text in ("iburi", "iburi=x", "=4x")),
+        ("iburi=8,iburi=9", "names iburi twice"),
+        ("iburi=" + "9" * 20, "as many patches of iburi as a number of 20 digits"),
+        ("iburi=" + "9" * 5000, "a number of 5000 digits"),
+    ],
+)
+def test_domains_are_counted(text: str, said: str) -> None:
     assert _counts("iburi=500, palu=20") == {"iburi": 500, "palu": 20}
-    with pytest.raises(FlowError, match=re.escape("write iburi=500,jiuzhaigou=200")):
+    with pytest.raises(FlowError, match=re.escape(said)):
         _counts(text)

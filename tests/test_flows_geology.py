@@ -188,6 +188,14 @@ def test_learnt_rules_are_for_their_own_resolution_and_their_own_kind_of_map(sce
     assert subtracted.subtracts(random_model("rgb"), scene)
     with pytest.raises(BandSetError, match="one date"):
         subtracted.subtracts(random_model("ten-band"), scene)
+    both, layers = [random_model("ten-band"), random_model("rgb")], scene.layer_names
+    subtracted.require_possible(both, layers)
+    coarse.require_possible(both[:1], layers)
+    ruled("geology").require_possible(both[:1], layers)
+    with pytest.raises(BandSetError, match="one date"):
+        subtracted.require_possible(both[:1], layers)
+    with pytest.raises(BandSetError, match="needs the image before"):
+        subtracted.require_possible(both, [name for name in layers if not name.endswith("_pre")])
     with pytest.raises(DataError, match="no such rules"):
         ruled(f"learnt:{tmp_path / 'c.json'}")
 

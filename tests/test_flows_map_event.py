@@ -6,8 +6,10 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ee
@@ -17,7 +19,8 @@ import pystac
 import pytest
 import rasterio
 from fakes.quakes import EVENT_ID, GAP_COLUMNS, SmallQuake
-from fakes.weights import untrained
+from fakes.scenes import array_scene
+from fakes.weights import random_model, untrained
 from fakes.wiring import ask_prefect, forget_requests, requests_of, wired
 from rich.console import Console
 from rio_cogeo.cogeo import cog_validate
@@ -26,18 +29,20 @@ from flows.copies import download_version
 from flows.errors import EventError, ServiceError
 from flows.facts import ReportFacts
 from flows.layout import FACTS, ITEM_NAME, PRODUCTS, EventLayout
-from flows.map_event import map_event, may_pass
+from flows.map_event import map_event, map_probability, may_pass
 from flows.publish import Publication, read_versions
 from flows.reaching import connected
 from flows.request import MapRequest
 from flows.run import show_plan
-from flows.settings import load_settings
+from flows.settings import ModelSettings, Settings, load_settings
 from flows.storage import Store
 from flows.timing import WHOLE
 from gee.errors import PermanentError, TransientError
 from gee.types import Observed
 from infra.local.stack import LocalStack
-from modeling.errors import WeightsError
+from modeling.errors import BandSetError, WeightsError
+from modeling.geology.rules import GeologyRules
+from modeling.geology.rules_file import LearntRules, write_rules
 from modeling.vectors.inventory import SCHEMA
 
 
@@ -328,6 +333,30 @@ def test_an_empty_result_is_published_with_complete_layers(
     with connected(load_settings()) as session:
         versions = ee.ImageCollection(facts.earth_engine_assets["observed"]).filter(ee.Filter.notNull(["version"]))
         assert session.compute(versions.sort("version").aggregate_array("version")) == [1, 2]
+
+
+def test_rules_that_the_chosen_network_does_not_allow_are_refused_before_a_tile_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = array_scene((64, 64))
+    rules = LearntRules(GeologyRules(600.0), 10.0, "m", "ab" * 32, {"iburi": ("iburi-1",)}, True, {}, ())
+    write_rules(tmp_path / "rules.json", rules)
+    settings = Settings(model=ModelSettings(rules=f"learnt:{tmp_path / 'rules.json'}", scene_means=0.0))
+    mapped: list[str] = []
+    for name, stand_in in {
+        "_alignment": lambda *_: None,
+        "read_cube": lambda *_: scene,
+        "AlignedScene": lambda cube, _: cube,
+        "bucket": lambda _: nullcontext(),
+        "once": lambda *given: given[-1](),
+        "again_for": lambda *_: None,
+        "_network": lambda *_: random_model("ten-band"),
+        "write_probability": lambda *_, **__: mapped.append("all"),
+    }.items():
+        monkeypatch.setattr(f"flows.map_event.{name}", stand_in)
+    with pytest.raises(BandSetError, match="networks of one date"):
+        map_probability.fn(SimpleNamespace(run=SimpleNamespace(event=None), cube=None), settings, tmp_path)
+    assert mapped == []
 
 
 def test_an_unknown_event_fails_at_once_and_writes_nothing(services: dict[str, str], stack: LocalStack) -> None:

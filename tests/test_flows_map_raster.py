@@ -13,12 +13,17 @@ import rasterio
 from fakes.quakes import SmallQuake
 from fakes.weights import untrained
 
+from flows import cli
 from flows.errors import PublicationError
 from flows.facts import ReportFacts
+from flows.geology import MapRules
+from flows.interruption import INTERRUPTED
 from flows.map_raster import PairScene, map_raster_pair
 from flows.settings import ModelSettings, Settings, WorkSettings
 from gee.types import Observed
 from modeling.errors import BandSetError, ModelingError
+from modeling.geology.rules import GeologyRules
+from modeling.geology.rules_file import LearntRules, write_rules
 from modeling.rasters.raster_pair import open_pair
 from modeling.simulate import layers_of
 
@@ -100,6 +105,55 @@ def test_what_the_images_do_not_show_is_not_observed(files: dict[str, Path], wei
     assert str(tmp_path) not in (tmp_path / "out" / "report.html").read_text(), "no path of this machine is told"
     item = json.loads((tmp_path / "out" / "item.json").read_text())
     assert item["bbox"][0] == pytest.approx(106.03, abs=0.01)
+
+
+@pytest.fixture
+def never_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mapped(*_: object, **__: object) -> None:
+        raise AssertionError("the tiles were mapped")
+
+    monkeypatch.setattr("flows.map_raster.write_probability", mapped)
+
+
+@pytest.mark.usefixtures("never_mapped")
+def test_rules_for_maps_that_this_network_cannot_make_are_refused_before_any_is_made(
+    files: dict[str, Path], weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = LearntRules(GeologyRules(600.0), 10.0, "m", "ab" * 32, {"iburi": ("iburi-1",)}, True, {}, ())
+    write_rules(tmp_path / "rules.json", rules)
+    learnt = f"learnt:{tmp_path / 'rules.json'}"
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.map_raster.measure_alignment", pytest.fail)
+        with pytest.raises(BandSetError, match="does not allow: it is for networks of one date"):
+            map_them(files, tmp_path / "out", weights, rules=learnt)
+    # Where several networks may map it is known when one is chosen.
+    monkeypatch.setattr(MapRules, "require_possible", lambda *_: None)
+    monkeypatch.setattr(MapRules, "subtracts", lambda *_: _refuse())
+    with pytest.raises(BandSetError, match="not this one"):
+        map_them(files, tmp_path / "out", weights, rules=learnt)
+    assert not (tmp_path / "out").exists()
+
+
+def _refuse() -> bool:
+    raise BandSetError("not this one")
+
+
+def test_an_interrupted_map_promises_nothing(
+    files: dict[str, Path],
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.map_raster.write_probability", interrupted)
+    with pytest.raises(SystemExit) as left:
+        map_them(files, tmp_path / "out", weights)
+    assert left.value.code == cli.INTERRUPTED == INTERRUPTED
+    assert capsys.readouterr().err == "interrupted; nothing is kept of this: the same command begins anew\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"pre", "post", "dem"}, "nothing is left"
 
 
 def test_images_that_do_not_lie_on_each_other_are_brought_together(

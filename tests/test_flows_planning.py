@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from flows.request import MapRequest
 from flows.settings import ImagerySettings, Settings, load_settings
 from flows.usgs import UsgsClient
 from gee.coverage import clear_share
+from modeling.errors import BandSetError
+from modeling.geology.rules import GeologyRules
+from modeling.geology.rules_file import LearntRules, write_rules
 
 DAY = dt.datetime(2022, 9, 5, tzinfo=dt.UTC)
 BOX = shapely.box(102.07, 29.59, 102.09, 29.61).wkt
@@ -50,6 +54,20 @@ def plan_of(request: MapRequest, **imagery: object) -> MapPlan:
         settings = settings.model_copy(update={"imagery": ImagerySettings(**imagery)})  # type: ignore[arg-type]
     with UsgsClient(settings.usgs.url) as usgs, connected(settings) as session:
         return make_plan(request, find_event(request, usgs), settings, session, usgs)
+
+
+def test_rules_that_no_network_for_the_scene_allows_are_refused_before_anything_is_pulled(
+    services: dict[str, str], small_quake: SmallQuake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = LearntRules(GeologyRules(600.0), 10.0, "m", "ab" * 32, {"iburi": ("iburi-1",)}, True, {}, ())
+    write_rules(tmp_path / "rules.json", rules)
+    monkeypatch.setenv("QUAKESLIDE_MODEL__RULES", f"learnt:{tmp_path / 'rules.json'}")
+    for bands, refused in (("ten-band", True), ("rgb", False)):
+        weights = untrained(small_quake.region, tmp_path, f"of-{bands}", bands, share=0.05)
+        monkeypatch.setenv("QUAKESLIDE_MODEL__WEIGHTS", str(weights))
+        expected = pytest.raises(BandSetError, match=f"which of-{bands} on this scene does not allow")
+        with expected if refused else nullcontext():
+            plan_of(MapRequest(event_id=EVENT_ID))
 
 
 def test_a_plan_is_the_same_every_time_and_another_network_is_another_run(

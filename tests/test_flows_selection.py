@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pystac
 import pytest
+import rasterio
 import torch
 from fakes.products import FOOTPRINT, GRID, SOURCE, facts
 from fakes.scenes import ArrayScene, array_scene
@@ -266,6 +267,22 @@ def test_misuse_of_the_command_is_told(
     result = CliRunner().invoke(cli.app, ["select", *arguments])
     assert words in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_rasters_that_show_nothing_it_is_said_that_nothing_was_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    at = rasterio.Affine(10, 0, 600_000, 0, -10, 3_300_000)
+    for name, bands in (("pre", 4), ("post", 4), ("dem", 1)):
+        profile = {"driver": "GTiff", "count": bands, "height": 96, "width": 96, "dtype": "float32", "nodata": np.nan}
+        with rasterio.open(f"{name}.tif", "w", **profile, crs="EPSG:32648", transform=at) as file:
+            file.write(np.full((bands, 96, 96), np.nan, np.float32))
+    files = ["--pre", "pre.tif", "--post", "post.tif", "--dem", "dem.tif", "--bands", "blue,green,red,nir"]
+    result = CliRunner().invoke(cli.app, ["select", *files], catch_exceptions=False)
+    assert "warning: hardly a pixel of the scene was seen" in result.output
+    assert "would map it; selection/selection.json\n" in result.output
+    assert [path.name for path in (tmp_path / "selection").iterdir()] == ["selection.json"]
 
 
 def test_the_samples_of_the_shipped_models_lie_beside_them() -> None:

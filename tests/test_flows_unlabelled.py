@@ -18,7 +18,7 @@ from flows import cli
 from flows.adapt_parent import Rasters
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
-from flows.unlabelled import RECIPES, how_to
+from flows.unlabelled import RECIPES, SUFFIXES, how_to
 from modeling.adaptation import auxiliary
 from modeling.data.patch_simulate import simulate_patches
 from modeling.data.patch_split import Split
@@ -79,6 +79,11 @@ def test_a_network_beside_the_one_before_comes_out(
     fitted, shy = load_model(made), load_model(weights)
     assert fitted.weights_hash != shy.weights_hash
     assert Path(weights).read_bytes() == before
+    assert made.stem == f"{shy.name}-{SUFFIXES[way]}"  # type: ignore[index]
+    there = made.read_bytes()
+    status, _, err = run(first, "--way", way, *of, *how, "--seed", 7)
+    assert (status, f"models/{made.name} is there already" in err) == (cli.BAD_INPUT, True)
+    assert made.read_bytes() == there
     entry = json.loads(made.with_suffix(".json").read_text())["card"]["adaptation"][-1]
     assert entry["before"]["sha256"] == shy.weights_hash
     if way in RECIPES:
@@ -113,7 +118,9 @@ def test_a_way_takes_its_own_recipes_only(tmp_path: Path, run: Run) -> None:
     assert (status, "choose one of adanet, adanet-scene, adanet-control" in err) == (cli.BAD_INPUT, True)
     status, _, err = run(tmp_path, "--way", "norms", "--recipe", "adanet")
     assert (status, "leave out --recipe adanet" in err) == (cli.BAD_INPUT, True)
-    assert how_to("norms", None, 5) is None
+    status, _, err = run(tmp_path, "--way", "norms", "--steps", 5)
+    assert (status, "trains nothing, so it has no steps: leave out --steps 5" in err) == (cli.BAD_INPUT, True)
+    assert how_to("norms", None, None) is None
     assert how_to("scene-means", None, None) is None
     assert how_to("adversarial", None, None) is ADAPTATIONS["adanet-scene"]
     assert how_to("adversarial", "adanet", 7) == replace(adaptation("adanet", Adversarial), steps=7)

@@ -25,6 +25,7 @@ from gee.chunks import ARRAYS
 from gee.cube import create_cube, damaged_tiles, load_plan, missing_tiles, pull_tile, seal_cube
 from gee.errors import CubeError, PermanentError, StorageError
 from gee.grid import geometry_mask
+from gee.layout import CubePlace
 from gee.plan import CubePlan
 from gee.records import TileRecord, with_checksum
 from gee.scenecube import Block, SceneCube, open_cube
@@ -338,6 +339,13 @@ def test_another_plan_does_not_write_into_a_cube(earth: tuple[PixelServer, Sessi
         open_cube(str(tmp_path / "nothing.zarr"))
 
 
+def test_a_cube_may_be_named_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for near in ("cube.zarr", "./cube.zarr", "a/../cube.zarr/"):
+        assert CubePlace.of(near) == CubePlace(str(tmp_path), "cube")
+    assert CubePlace.of("gs://bucket/events/cube.zarr/") == CubePlace("gs://bucket/events", "cube")
+
+
 def test_writers_that_would_share_a_chunk_are_refused(earth: tuple[PixelServer, Session], tmp_path: Path) -> None:
     plan = cubes.plan(str(tmp_path / "cube.zarr"))
     astride = Tile(0, 0, 0, 25, (50, 50))
@@ -362,7 +370,7 @@ def test_a_plan_survives_json_and_its_hash_is_its_content(tmp_path: Path) -> Non
             CubePlan.from_json(broken)
 
 
-@pytest.mark.parametrize("uri", ["cube", "gs://bucket/cube.tif", "gs://bucket/.zarr", "cube.zarr"])
+@pytest.mark.parametrize("uri", ["cube", "gs://bucket/cube.tif", "gs://bucket/.zarr", "/cube.zarr", ".zarr"])
 def test_an_address_that_is_no_cubes_is_refused(uri: str) -> None:
     with pytest.raises(CubeError, match="no address of a cube"):
         create_cube(cubes.plan(uri))

@@ -157,6 +157,53 @@ def test_broken_rings_are_mended(tmp_path: Path) -> None:
     geopandas.GeoDataFrame(geometry=[bow], crs=CRS).to_file(tmp_path / "bow.gpkg")
     inventory = read_inventory([tmp_path / "bow.gpkg"])
     assert 0 < (inventory.truth(GRID, (slice(0, 30), slice(0, 30))) == 1).sum() < 100
+    (note,) = inventory.notes
+    assert note.startswith("bow.gpkg: 1 of 1 polygons were mended (the first: Self-intersection")
+    assert inventory.in_system("EPSG:4326").notes == inventory.notes
+
+
+def classed(path: Path, values: list[object], name: str = "class") -> Path:
+    """Squares side by side with a property."""
+    boxes = [box(10 * k, 0, 10 * k + 5, 5) for k in range(len(values))]
+    geopandas.GeoDataFrame({name: values}, geometry=boxes, crs=CRS).to_file(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "left"),
+    [
+        (["landslide", "not-landslide", "Not Landslide"], "class", 1),
+        (["yes", "no", "yes"], "Label", 2),
+        ([1, 0, 0], "label", 1),
+        (["slide", "flow", "other"], "class", 3),  # kinds of landslides
+        (["slide", None, "other"], "class", 3),
+        (["landslide", None, "landslide"], "class", 3),
+        ([1, 0, 2], "label", 3),  # a number of something else
+        (["not-landslide", "landslide", "x"], "remark", 3),
+    ],
+)
+@pytest.mark.parametrize("ending", ["gpkg", "geojson", "parquet"])
+def test_what_is_drawn_as_no_landslide_is_none(
+    tmp_path: Path, values: list[object], name: str, left: int, ending: str
+) -> None:
+    path = classed(tmp_path / "drawn.gpkg", values, name)
+    if ending != "gpkg":
+        frame = geopandas.read_file(path)
+        path = tmp_path / f"drawn.{ending}"
+        frame.to_parquet(path) if ending == "parquet" else frame.to_crs("EPSG:4326").to_file(path)
+    inventory = read_inventory([path], extents=[path])
+    assert (len(inventory.landslides), len(inventory.extents)) == (left, 3), "only landslides have a class"
+    told = [note for note in inventory.notes if f"{3 - left} of 3 polygons have the class" in note]
+    assert len(told) == (left < 3)
+
+
+def test_a_class_that_is_half_said_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'class' says that some polygons are no landslide, but of others 'flow'"):
+        read_inventory([classed(tmp_path / "a.gpkg", ["not-landslide", "landslide", "flow"])])
+    with pytest.raises(DataError, match=r"some polygons are no landslide, but of others nothing"):
+        read_inventory([classed(tmp_path / "b.gpkg", ["not-landslide", None])])
+    with pytest.raises(DataError, match=r"holds no landslide: its property 'class' says that all 2 polygons are none"):
+        read_inventory([classed(tmp_path / "c.gpkg", ["not-landslide", "background"])])
 
 
 def lines(path: Path) -> None:

@@ -89,10 +89,23 @@ def test_another_seed_is_other_ground(made: PatchSet, cache: Path, tmp_path: Pat
 def test_what_cannot_be_had_is_refused(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="atlantis"):
         simulate_patches(tmp_path / "a.zarr", {"atlantis": 10}, cache=cache)
+    with pytest.raises(DataError, match="unknown simulated domain 'foo'"):
+        simulate_patches(tmp_path / "a.zarr", {"foo": 3}, cache=cache)
+    with pytest.raises(DataError, match="100,001 of palu: a data set has at most 100,000 patches of a domain"):
+        simulate_patches(tmp_path / "a.zarr", {"iburi": 10, "palu": 100_001}, cache=cache)
     with pytest.raises(DataError, match=r"cannot be split 7:2:1: ask for at least 6"):
         simulate_patches(tmp_path / "a.zarr", {"palu": 5}, cache=cache, split=Split((7, 2, 1)))
     with pytest.raises(DataError, match="cannot be cut from regions of 64"):
         simulate_patches(tmp_path / "a.zarr", {"palu": 10}, cache=cache, region_px=64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_regions_that_do_not_suffice_are_an_error_and_not_the_end_of_the_world(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patch_simulate, "_MOST_REGIONS", 1)
+    with pytest.raises(DataError, match=r"1 regions were not enough, .* of 350 patches are missing: ask for fewer"):
+        simulate_patches(tmp_path / "a.zarr", {"iburi": 500}, cache=cache, patch_px=32, region_px=160)
     assert list(tmp_path.iterdir()) == []
 
 

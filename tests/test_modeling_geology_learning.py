@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from modeling.errors import DataError
 from modeling.geology import learning
-from modeling.geology.learning import LabelledGround, landslide_f1, learn_rules, leave_one_domain_out
-from modeling.geology.rules import NO_RULES, GeologyRules, judge
+from modeling.geology.learning import LabelledGround, landslide_f1, learn_rules, leave_one_domain_out, mean_f1
+from modeling.geology.rules import NO_RULES, GeologyRules, default_rules, judge
 from modeling.geology.rules_file import LearntRules, learnt_from, read_rules, write_rules
 from modeling.geology.scheme import BlockMaps
 from modeling.scoring.objects import object_counts
@@ -133,10 +133,31 @@ def test_learnt_rules_are_stored_with_where_they_come_from(learnt: LearntRules, 
     assert again.ground == {"a": ("a-1", "a-2"), "b": ("b-3",), "c": ("c-4",)}
     assert again.weights_hash == "ab" * 32
     assert [row["domain"] for row in again.held_out] == ["a", "b", "c"]
-    assert again.f1["learnt"] >= max(again.f1["none"], again.f1["default"])
+    assert again.mean_f1["learnt"] >= max(again.mean_f1["none"], again.mean_f1["default"])
 
 
-@pytest.mark.parametrize("change", [{"kind": "x"}, {"rules": {}}, {"pixel_m": "x"}, {"ground": 3}, {"f1": None}])
+def test_what_is_stored_is_the_mean_over_domains_that_was_chosen_by_and_not_all_landslides_together() -> None:
+    """A domain with many small landslides loses by a large area, one with few and many specks gains: the mean decides."""
+    many = ground(1, "many", roads=False)
+    truth = np.zeros_like(many.truth)
+    truth[::4, ::8] = truth[::4, 1::8] = True
+    many = replace(many, after=truth, truth=truth, slope_deg=np.full_like(many.slope_deg, 30))
+    few = ground(2, "few", roads=False)
+    specks = np.zeros_like(few.truth)
+    specks[::4, 60:118:8] = specks[::4, 61:119:8] = True
+    few = replace(few, after=specks | few.truth, slope_deg=np.full_like(few.slope_deg, 30))
+    both = [LabelledGround.of(many), LabelledGround.of(replace(few, domain="few"))]
+    made = learnt_from(both, random_model("rgb"))
+    for name, rules in (("none", NO_RULES), ("default", default_rules(10.0)), ("learnt", made.rules)):
+        assert made.mean_f1[name] == pytest.approx(np.mean([landslide_f1([each], rules) for each in both]))
+    assert made.mean_f1["none"] == mean_f1(both, NO_RULES) != landslide_f1(both, NO_RULES)
+    assert made.mean_f1["learnt"] >= made.mean_f1["none"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "x"}, {"rules": {}}, {"pixel_m": "x"}, {"ground": 3}, {"mean_f1": None}, {"version": [2]}],
+)
 def test_a_file_that_holds_something_else_is_refused(
     learnt: LearntRules, tmp_path: Path, change: dict[str, object]
 ) -> None:

@@ -18,6 +18,7 @@ from modeling.uncertainty.conformal import (
     fit_totals,
     hierarchical_quantile,
     highest_level,
+    measurable_level,
 )
 from modeling.uncertainty.totals import EventTotals
 
@@ -117,6 +118,22 @@ def test_the_highest_level_can_be_measured_with_a_domain_left_out(domains: int, 
     assert coverage(events(0, domains, 4), level=highest_level(domains)).level == pytest.approx(level)
     with pytest.raises(DataError, match="3 domains"):
         highest_level(2)
+
+
+def test_a_level_that_cannot_be_measured_is_known_before_there_is_an_event() -> None:
+    names = ("haiti", "haiti", "hualien", "papua")
+    assert measurable_level(names) == highest_level(3)
+    assert measurable_level(names, 2 / 3) == 2 / 3
+    for level, needed in ((0.7, 4), (0.8, 5), (0.9, 10)):
+        with pytest.raises(
+            DataError, match=rf"need events of {needed} domains .*there are 3 \(haiti, hualien, papua\)"
+        ):
+            measurable_level(names, level)
+    with pytest.raises(DataError, match="of 3 domains and more"):
+        measurable_level(("haiti", "haiti"))
+    for count in range(2, 12):
+        least = (count - 1) / count
+        assert measurable_level([str(k) for k in range(count)], least) == least
 
 
 def test_an_event_without_landslides_has_an_interval_from_nothing() -> None:

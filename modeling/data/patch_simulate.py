@@ -30,6 +30,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 REGION_PX = 768
 """Side of a simulated region."""
+MOST_PATCHES = 100_000
+"""Of a domain in one data set: far more than its regions can give."""
+_MOST_REGIONS = 10_000
 _DATES = (2, 4)
 _MINIMUM_KNOWN = 0.5
 _MOST_EMPTY = 12  # regions in a row that give no patch before it is given up
@@ -79,14 +82,17 @@ def simulate_patches(
     """
     require_free(path)
     split = split or Split()
+    for domain in counts:
+        simulate.domain(domain)
+    if too_many := {domain: asked for domain, asked in counts.items() if asked > MOST_PATCHES}:
+        told = ", ".join(f"{asked:,} of {domain}" for domain, asked in too_many.items())
+        raise DataError(f"{told}: a data set has at most {MOST_PATCHES:,} patches of a domain")
     if not counts or min(counts.values()) < 2 * len(split.shares):
         raise DataError(
             f"{dict(counts)} patches cannot be split {split}: ask for at least {2 * len(split.shares)} each"
         )
     if not 8 <= patch_px <= region_px:
         raise DataError(f"patches of {patch_px} pixels cannot be cut from regions of {region_px}")
-    for domain in counts:
-        simulate.domain(domain)
     about = About(
         source=f"simulated earthquakes: {', '.join(f'{asked} patches of {domain}' for domain, asked in counts.items())}",
         licence="Apache-2.0",
@@ -100,7 +106,7 @@ def simulate_patches(
             for part, wanted in enumerate(_shares(asked, split)):
                 plans = (
                     RegionPlan(domain, _seed(split.seed, number, part, index), region_px, varied)
-                    for index in range(10_000)
+                    for index in range(_MOST_REGIONS)
                 )
                 for patch in _patches(zip(places, simulated(plans), strict=False), part, wanted, patch_px):
                     writer.append(patch)
@@ -168,7 +174,13 @@ def _patches(regions: Iterator[tuple[int, StoredRegion]], part: int, wanted: int
     needed = {True: wanted - wanted // 2, False: wanted // 2}
     empty = 0
     while any(needed.values()):
-        place, region = next(regions)
+        found = next(regions, None)
+        if found is None:
+            raise DataError(
+                f"{_MOST_REGIONS:,} regions were not enough, {sum(needed.values()):,} of {wanted:,} patches are missing: ask "
+                "for fewer, or for larger regions"
+            )
+        place, region = found
         known, positive = _tiles(region, side)
         rng = np.random.default_rng((region.seed, 1))
         kinds = {kind: rng.permutation(np.argwhere(known & (positive == kind))) for kind in (True, False)}

@@ -12,12 +12,14 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import numpy.typing as npt
+import pandas
 import pyarrow
 import pyogrio
 import pyproj
 import shapely
 from rasterio.features import rasterize
 
+from modeling.data import drawn_class
 from modeling.data.batches import IGNORE, ByteArray
 from modeling.errors import DataError
 from modeling.rasters.raster import RasterGrid, SlicesYX
@@ -26,6 +28,7 @@ Geometries = npt.NDArray[np.object_]
 
 MAX_FEATURES = 5_000_000
 MAX_BYTES = 8 * 2**30
+_CLASSES = drawn_class.LANDSLIDE | drawn_class.OTHER
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
@@ -41,13 +44,17 @@ class Inventory:
     """What was looked at; empty: everything that is asked for."""
     ignored: Geometries
     """Where nothing is known, such as under cloud: stronger than a landslide."""
+    notes: tuple[str, ...] = ()
+    """What was done to polygons so that they could be used."""
 
     def in_system(self, crs: str) -> Inventory:
         """The same in another coordinate system."""
         if pyproj.CRS(crs) == pyproj.CRS(self.crs):
             return self
-        moved = (_moved(part, self.crs, crs) for part in (self.landslides, self.extents, self.ignored))
-        return Inventory(crs, *moved)
+        slides, extents, ignored = (
+            _moved(part, self.crs, crs) for part in (self.landslides, self.extents, self.ignored)
+        )
+        return Inventory(crs, slides, extents, ignored, self.notes)
 
     def truth(self, grid: RasterGrid, where: SlicesYX) -> ByteArray:
         """The truth (y, x) of a window of a grid in this system: 1 where a pixel's centre lies in a landslide.
@@ -102,23 +109,25 @@ def read_inventory(
 
     A layer of a file that has several is named after a colon: `inventory.gpkg:landslides`. Raises `DataError` when a file is
     missing, unreadable, too large, without coordinate system, has several layers of which none is named, or holds anything
-    but polygons, or when there is no landslide.
+    but polygons, or when there is no landslide. Polygons whose property `class` or `label` says that they are none, as those
+    that `quakeslide adapt` takes have it, are left out, and rings that cross themselves are mended: both in `notes`.
     """
     if not landslides:
         raise DataError("an inventory needs at least one file with polygons of landslides")
-    first, crs = _polygons(landslides[0])
+    notes: list[str] = []
+    first, crs = _polygons(landslides[0], notes, classed=True)
     parts = [[first], [], []]
     for place, paths in enumerate((landslides[1:], extents, ignored)):
         for path in paths:
-            geometries, own = _polygons(path)
+            geometries, own = _polygons(path, notes, classed=place == 0)
             parts[place].append(_moved(geometries, own, crs))
-    joined = [np.concatenate([np.empty(0, object), *group]) for group in parts]
-    return Inventory(crs, *joined)
+    landslide, extent, unknown = (np.concatenate([np.empty(0, object), *group]) for group in parts)
+    return Inventory(crs, landslide, extent, unknown, tuple(notes))
 
 
-def _polygons(path: Path) -> tuple[Geometries, str]:
-    """The polygons of a file, made valid, and their coordinate system."""
-    frame = _frame(path)
+def _polygons(path: Path, notes: list[str], *, classed: bool) -> tuple[Geometries, str]:
+    """The polygons of a file, made valid, and their coordinate system; where `classed` without those that are no landslide."""
+    frame = _frame(path, drawn_class.PROPERTIES if classed else ())
     if len(frame) == 0:
         raise DataError(f"{path} holds no polygon")
     if len(frame) > MAX_FEATURES:
@@ -127,6 +136,8 @@ def _polygons(path: Path) -> tuple[Geometries, str]:
         raise DataError(
             f"{path} has no coordinate system: write one into the file (for a shapefile, the .prj beside it)"
         )
+    if classed:
+        frame = _landslides(frame, path, notes)
     geometries = shapely.force_2d(np.asarray(frame.geometry.array, object))
     geometries = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
     other = ~np.isin(shapely.get_type_id(geometries), _POLYGONS)
@@ -138,6 +149,9 @@ def _polygons(path: Path) -> tuple[Geometries, str]:
     if not np.isfinite(shapely.bounds(geometries)).all():
         raise DataError(f"{path} has coordinates that are not finite")
     invalid = ~shapely.is_valid(geometries)
+    if invalid.any():
+        why = shapely.is_valid_reason(geometries[invalid][0])
+        notes.append(f"{path.name}: {int(invalid.sum())} of {len(geometries)} polygons were mended (the first: {why})")
     geometries[invalid] = shapely.make_valid(geometries[invalid], method="structure", keep_collapsed=False)
     geometries = geometries[~shapely.is_empty(geometries)]
     if len(geometries) == 0:
@@ -145,7 +159,39 @@ def _polygons(path: Path) -> tuple[Geometries, str]:
     return geometries, pyproj.CRS(frame.crs).to_string()
 
 
-def _frame(named: Path) -> geopandas.GeoDataFrame:
+def _landslides(frame: geopandas.GeoDataFrame, path: Path, notes: list[str]) -> geopandas.GeoDataFrame:
+    """Without the polygons of which a property says that they are no landslide.
+
+    A property that says other things too, such as kinds of landslides, is no class; one that does and calls a polygon no
+    landslide all the same is refused.
+    """
+    for name in [str(name) for name in frame.columns if str(name).lower() in drawn_class.PROPERTIES]:
+        words = [None if drawn_class.is_missing(value) else drawn_class.plain(value) for value in frame[name]]
+        codes, said = pandas.factorize(np.array(words, object))
+        other = np.array([*(each in drawn_class.OTHER for each in said), False])[codes]
+        if not other.any():
+            continue
+        shown, strange = said[codes[other][0]], [each for each in said if each not in _CLASSES]
+        if strange or (codes < 0).any():
+            if any(each in drawn_class.NO_LANDSLIDE for each in said):
+                beside = f"{strange[0]!r}" if strange else "nothing"
+                raise DataError(
+                    f"{path}: its property {name!r} says that some polygons are no landslide, but of others {beside}: say "
+                    "landslide or not-landslide of all, or take out those that are none"
+                )
+            continue
+        if other.all():
+            raise DataError(
+                f"{path} holds no landslide: its property {name!r} says that all {len(frame)} polygons are none ({shown!r})"
+            )
+        notes.append(
+            f"{path.name}: {int(other.sum())} of {len(frame)} polygons have the class {shown!r} and are left out"
+        )
+        frame = frame[~other]
+    return frame
+
+
+def _frame(named: Path, properties: Sequence[str]) -> geopandas.GeoDataFrame:
     path, layer = _file_and_layer(named)
     if path.is_file() and (size := path.stat().st_size) > MAX_BYTES:
         raise DataError(f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} that are read: cut it")
@@ -157,7 +203,11 @@ def _frame(named: Path) -> geopandas.GeoDataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on names and rings
             chosen = _layer(path, layer)
-            frame = pyogrio.read_dataframe(path.resolve(), layer=chosen, columns=[], max_features=MAX_FEATURES + 1)
+            columns = []
+            if properties:
+                there = pyogrio.read_info(path.resolve(), layer=chosen)["fields"]
+                columns = [name for name in there if str(name).lower() in properties]
+            frame = pyogrio.read_dataframe(path.resolve(), layer=chosen, columns=columns, max_features=MAX_FEATURES + 1)
     except (
         pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FieldError, pyarrow.ArrowException,
         shapely.errors.ShapelyError, ValueError, OSError,

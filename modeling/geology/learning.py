@@ -143,6 +143,13 @@ def landslide_f1(grounds: Sequence[LabelledGround], rules: GeologyRules) -> floa
     return float(_f1(np.array(counts, np.int64).sum(axis=0)))
 
 
+def mean_f1(grounds: Sequence[LabelledGround], rules: GeologyRules) -> float:
+    """The mean of the domains' `landslide_f1`: what thresholds are chosen by."""
+    domains = dict.fromkeys(ground.domain for ground in grounds)
+    own = ([ground for ground in grounds if ground.domain == domain] for domain in domains)
+    return float(np.mean([landslide_f1(each, rules) for each in own]))
+
+
 def _candidates(pixel_m: float) -> tuple[GeologyRules, ...]:
     areas = (None, *(pixels * pixel_m * pixel_m for pixels in AREAS_PX))
     return tuple(GeologyRules(*each) for each in product(areas, (None, *RATIOS), (None, *SLOPES_DEG)))

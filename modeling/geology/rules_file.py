@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from modeling.errors import DataError
-from modeling.geology.learning import HeldOut, LabelledGround, landslide_f1, learn_rules, leave_one_domain_out
+from modeling.geology.learning import HeldOut, LabelledGround, learn_rules, leave_one_domain_out, mean_f1
 from modeling.geology.rules import NO_RULES, GeologyRules, default_rules
 from modeling.json_file import read_json, write_json
 from modeling.model import LandslideModel
 
 KIND = "quakeslide geology rules"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class LearntRules:
     """Domain -> names of the regions or patches that were learnt on."""
     subtracted: bool
     """Whether the maps had the map before the event subtracted."""
-    f1: Mapping[str, float]
-    """`none`, `default`, `learnt` -> F1 counted in landslides on that same ground: what was chosen by, not what to expect."""
+    mean_f1: Mapping[str, float]
+    """`none`, `default`, `learnt` -> mean of the domains' F1 counted in landslides, on that same ground: what was chosen by,
+    not what to expect."""
     held_out: tuple[Mapping[str, Any], ...]
     """A row a domain that was left out (`modeling.geology.learning.HeldOut`): what to expect; empty for a single domain."""
 
@@ -42,7 +43,7 @@ class LearntRules:
         """Plain values."""
         ground = {domain: list(names) for domain, names in self.ground.items()}
         return {"kind": KIND, "version": _VERSION, **vars(self), "rules": self.rules.to_json(), "ground": ground,
-                "f1": dict(self.f1), "held_out": [dict(row) for row in self.held_out]}  # fmt: skip
+                "mean_f1": dict(self.mean_f1), "held_out": [dict(row) for row in self.held_out]}  # fmt: skip
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> LearntRules:
@@ -57,7 +58,7 @@ class LearntRules:
                 str(stored["weights_hash"]),
                 {str(domain): tuple(map(str, names)) for domain, names in stored["ground"].items()},
                 bool(stored["subtracted"]),
-                {str(name): float(value) for name, value in stored["f1"].items()},
+                {str(name): float(value) for name, value in stored["mean_f1"].items()},
                 tuple(dict(row) for row in stored["held_out"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -79,7 +80,7 @@ def learnt_from(grounds: Sequence[LabelledGround], model: LandslideModel, *, sub
         {domain: tuple(ground.name for ground in grounds if ground.domain == domain) for domain in domains},
         subtracted,
         {
-            name: landslide_f1(grounds, each)
+            name: mean_f1(grounds, each)
             for name, each in (("none", NO_RULES), ("default", default_rules(pixel_m)), ("learnt", rules))
         },
         tuple(row.to_json() for row in held_out),

@@ -19,11 +19,12 @@ NAMES = {
 """How a score is written for people."""
 
 
-def evaluation_text(evaluation: Evaluation, *, model: str, data: str) -> str:
-    """A short report; `model` and `data` say in words what was scored on what."""
+def evaluation_text(evaluation: Evaluation, *, model: str, data: str, notes: Sequence[str] = ()) -> str:
+    """A short report; `model` and `data` say in words what was scored on what, `notes` what a reader must know of both."""
     scores, counts, ground = evaluation.intervals(), evaluation.pixels, evaluation.ground()
     parts = [
         f"# {model} on {data}",
+        *notes,
         f"- {len(evaluation.blocks)} blocks, {len(ground)} pieces of ground that lie apart, {sum(counts.counts):,} pixels "
         f"with a truth, {(counts.tp + counts.fn) / sum(counts.counts):.1%} of them landslide\n"
         f"- temperature {evaluation.temperature:.3f}, threshold {evaluation.threshold:.3f}, both from training\n"

@@ -164,6 +164,20 @@ def highest_level(domains: int) -> float:
     return min(LEVEL, (domains - 1) / domains)
 
 
+def measurable_level(domains: Sequence[str], level: float | None = None) -> float:
+    """`level`, or the highest, if these domains can state it with one left out; raises `DataError` if they cannot."""
+    count = len(set(domains))
+    if level is None:
+        return highest_level(count)
+    if level > (count - 1) / max(count, 1):
+        raise DataError(
+            f"intervals of {100 * level:g} % need events of {_least_domains(level) + 1} domains that the model has not seen, "
+            f"as each is left out in turn, there are {count} ({', '.join(dict.fromkeys(domains)) or 'none'}): add domains, or "
+            "state a lower level"
+        )
+    return level
+
+
 def fit_totals(
     events: Sequence[EventTotals],
     *,
@@ -177,15 +191,18 @@ def fit_totals(
     """
     domains = tuple(dict.fromkeys(event.domain for event in events))
     if level > len(domains) / (len(domains) + 1):
-        least = math.ceil(level / (1 - level) - 1e-9)
         raise DataError(
-            f"intervals of {100 * level:g} % need events of {least} domains that the model has not seen, there are "
-            f"{len(domains)} ({', '.join(domains) or 'none'}): add domains, or state a lower level"
+            f"intervals of {100 * level:g} % need events of {_least_domains(level)} domains that the model has not seen, there "
+            f"are {len(domains)} ({', '.join(domains) or 'none'}): add domains, or state a lower level"
         )
     groups = [event.domain for event in events]
     far = np.array([max(event.novelty, 0.0) if novelty else 0.0 for event in events])
     area, count = (_fitted(errors(events, name), far, groups, level, floor_of(name)) for name in QUANTITIES)
     return TotalsCalibration(area, count, level, domains, len(events), minimum_area_m2, novelty)
+
+
+def _least_domains(level: float) -> int:
+    return math.ceil(level / (1 - level) - 1e-9)
 
 
 def coverage(events: Sequence[EventTotals], *, level: float = LEVEL, novelty: str = "", seed: int = 0) -> Coverage:
