@@ -7,9 +7,10 @@ from pathlib import Path
 from flows.adapt_parent import Parent, Rasters, folder_parent
 from flows.adapt_request import AdaptRequest, Outcome, may_publish
 from flows.adapt_work import HowToAdapt, adapt, hold, make_products, map_again
-from flows.copies import publish_to_folder, require_free_folder
+from flows.copies import publish_to_folder
 from flows.labels_file import Labels, read_labels
 from flows.layout import RunIdentity
+from flows.out_folder import require_free_folder
 from flows.planning import code_version
 from flows.scratch import scratch_folder
 from flows.settings import Settings

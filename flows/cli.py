@@ -27,6 +27,7 @@ from flows import (
 )
 from flows.cli_dataset import app as dataset
 from flows.errors import FlowError
+from flows.interruption import INTERRUPTED, beginning_anew
 from flows.logs import logging_environment
 from flows.moments import moment_of
 from gee.errors import GeeError
@@ -39,10 +40,9 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 """Exit status when something is wrong with what was asked or with a service that it needs."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PLACE = (errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP, errno.EINVAL)
 # Typer has had click within itself since 0.26, and names this class nowhere.
 _UsageError = cast(type[Exception], typer.BadParameter.__base__)
 
@@ -178,7 +178,10 @@ def map_raster(
     from flows.map_raster import map_raster_pair
 
     names = None if bands is None else tuple(part.strip() for part in bands.split(","))
-    map_raster_pair(pre, post, dem, out, bands=names, scale=scale, weights=weights, name=name, settings=_ruled(rules))
+    with beginning_anew():
+        map_raster_pair(
+            pre, post, dem, out, bands=names, scale=scale, weights=weights, name=name, settings=_ruled(rules)
+        )
 
 
 @app.command()
@@ -304,7 +307,8 @@ def main() -> None:
     except OSError as error:
         if error.errno in _NO_SPACE:
             _fail(f"the disk is full ({error.filename or 'while writing'}): free some space and run the command again")
-        if not isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError)):
+        own = isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError))
+        if not own and error.errno not in _NO_PLACE:
             raise
         _fail(f"{error.filename} cannot be used: {error.strerror}")
     except httpx.HTTPError as error:  # of Prefect, which tells its own troubles no other way

@@ -78,7 +78,8 @@ def adapt(
     """
     from flows.adapt_request import AdaptRequest
     from flows.labels_file import read_labels
-    from flows.run import prefect_results_aside, require_folder, say, shown_progress
+    from flows.out_folder import require_folder
+    from flows.run import prefect_results_aside, say, shown_progress
     from flows.settings import load_settings
 
     read_labels(labels)  # what is wrong with it is said before anything is started

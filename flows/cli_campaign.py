@@ -136,7 +136,8 @@ def compare(
     """
     from flows.compare import compare_versions
     from flows.compare_shown import comparison_png, comparison_table
-    from flows.run import CONSOLE, require_folder, say
+    from flows.out_folder import require_folder
+    from flows.run import CONSOLE, say
 
     require_folder(out)
     with _opened() as (settings, store):

@@ -53,7 +53,8 @@ def evaluate(
     matched one for one, in all and by size; calibration, and 95 % intervals. Temperature and threshold are the model's own:
     nothing is fitted here.
     """
-    from flows.run import require_folder, say, shown_progress
+    from flows.out_folder import require_folder
+    from flows.run import say, shown_progress
     from modeling.data.patches import open_patches
     from modeling.domains.learnt import learnt_domains
     from modeling.model import load_model
@@ -168,7 +169,7 @@ def benchmark(
     after every finished run.
     """
     from flows.errors import FlowError
-    from flows.run import require_folder
+    from flows.out_folder import require_folder
     from modeling.benchmark.data import Patches, Simulated
     from modeling.benchmark.ledger import Ledger
     from modeling.benchmark.plan import Plan, all_entries, names_of
@@ -229,7 +230,8 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for pictures and JSON.")] = Path("explanation"),
 ) -> None:
     """Show what a model looks at: Grad-CAM maps, channel attention by input band, and what each band is worth."""
-    from flows.run import require_folder, say, shown_progress
+    from flows.out_folder import require_folder
+    from flows.run import say, shown_progress
     from modeling.data.patches import open_patches
     from modeling.explaining.explain_files import explain as write_explanation
     from modeling.model import load_model

@@ -104,7 +104,7 @@ def reproduce(
     --report-only shows what there is until then.
     """
     from flows.errors import FlowError
-    from flows.run import require_folder
+    from flows.out_folder import require_folder
     from modeling.benchmark.ledger import Ledger
     from modeling.benchmark.plan import names_of
     from modeling.experiments.engine import agree

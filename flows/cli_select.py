@@ -67,7 +67,8 @@ def select(
     Example: quakeslide select us7000abcd --zoo models
     """
     from flows.errors import FlowError
-    from flows.run import CONSOLE, require_folder, say, shown_progress
+    from flows.out_folder import require_folder
+    from flows.run import CONSOLE, say, shown_progress
     from flows.selection import select_model, zoo_of
     from flows.settings import load_settings
     from modeling.domains.select import SIGNALS, VOTED

@@ -82,7 +82,8 @@ def adapt_unlabelled(
     whether it is better there: look at both maps, or draw polygons and let `quakeslide adapt` judge. How much of the
     ground changes its class is told. Measured on simulated regions, see `quakeslide reproduce generalisation`.
     """
-    from flows.run import require_folder, say, shown_progress
+    from flows.out_folder import require_folder
+    from flows.run import say, shown_progress
     from flows.unlabelled import fitted, how_to, require_new
     from modeling.model import save_model
     from modeling.prediction.allocator import keep_memory

@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from flows.errors import PublicationError
 from flows.facts import ReportFacts
 from flows.layout import ITEM_NAME, PRODUCTS, version_name
+from flows.out_folder import require_free_folder
 from flows.product_set import gather, sha256_of
 from flows.publish import Publication
 from flows.stac import multihash
@@ -62,15 +63,6 @@ def publish_to_folder(folder: Path, out: Path, facts: ReportFacts, footprint: Ba
             shutil.copyfile(folder / file.href, staging / file.href)
         (staging / ITEM_NAME).write_bytes(item)
     return out
-
-
-def require_free_folder(out: Path) -> None:
-    """Raise `PublicationError` unless `out` is an empty folder or does not exist: call it before any work."""
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists():
-        what = "is not empty" if out.is_dir() else "is a file"
-        raise PublicationError(f"the output folder {out} {what}: name a new one")
 
 
 def folder_run_key(folder: Path) -> str | None:

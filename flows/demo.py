@@ -12,9 +12,10 @@ import httpx
 
 from flows.errors import FlowError, ServiceError
 from flows.event import EventSummary
+from flows.out_folder import require_folder
 from flows.planning import code_version
 from flows.request import MapRequest
-from flows.run import map_to_folder, require_folder, say
+from flows.run import map_to_folder, say
 from flows.scratch import existing, require_room
 from flows.services import applied, started
 from flows.settings import load_settings

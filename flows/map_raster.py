@@ -15,12 +15,12 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from flows.alignment import AlignedScene, measure_alignment
-from flows.copies import publish_to_folder, require_free_folder
+from flows.copies import publish_to_folder
 from flows.facts import EventFacts, Imagery, Provenance, ReportFacts, coverage, inventory_facts, landslides_of
 from flows.geology import MapRules, map_rules, rules_facts, scene_before
-from flows.interruption import beginning_anew
 from flows.layout import FACTS, short_hash
 from flows.mapping import surveyed, write_layers, write_mask, write_probability
+from flows.out_folder import require_free_folder
 from flows.planning import code_version
 from flows.product_set import sha256_of
 from flows.run import say, show_result, shown_progress
@@ -90,7 +90,7 @@ def map_raster_pair(
     behind then.
     """
     require_free_folder(out)
-    with beginning_anew(), open_pair(pre, post, dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
+    with open_pair(pre, post, dem, bands=bands, scaling=Scaling(scale=scale)) as pair:
         plain = PairScene(pair)
         zoo = zoo_of(settings.model.model_copy(update={"weights": weights}))
         likely, _ = expected(zoo, plain.layer_names)

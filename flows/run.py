@@ -17,9 +17,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from flows import progress
-from flows.errors import PublicationError
 from flows.facts import ReportFacts
 from flows.layout import FACTS, EventLayout
+from flows.out_folder import require_folder
 from flows.preflight import require_services
 from flows.request import MapRequest
 from flows.services import applied
@@ -97,12 +97,6 @@ def prefect_results_aside() -> Iterator[None]:
         name = "PREFECT_RESULTS_LOCAL_STORAGE_PATH"
         with applied({name: os.environ.get(name, folder)}):
             yield
-
-
-def require_folder(out: Path) -> None:
-    """Raise `PublicationError` when `out`, which will receive a folder, is something else: before any work."""
-    if out.exists() and not out.is_dir():
-        raise PublicationError(f"the output folder {out} is a file: name another one")
 
 
 def show_result(facts: ReportFacts, version: int | None, folder: Path) -> None:

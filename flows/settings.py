@@ -5,20 +5,26 @@ Environment variables `QUAKESLIDE_<GROUP>__<FIELD>` override `quakeslide.toml`, 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from flows.errors import FlowError
+from flows.settings_variables import Variables
 
 _PREFIX, _DELIMITER = "QUAKESLIDE_", "__"
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class EarthEngineSettings(_Group):
@@ -430,21 +436,15 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """The settings of this process; raises `FlowError` naming the first field that is wrong, with its value."""
-    _require_known_variables()
+    variables = Variables(_PREFIX, _DELIMITER, Settings)
+    variables.require_known()
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise FlowError(f"setting {field} = {first.get('input')!r}: {first['msg']}") from error
+    except SettingsError as error:
+        raise FlowError(variables.unread() or str(error)) from error
     except (OSError, ValueError) as error:
         raise FlowError(f"quakeslide.toml cannot be read: {error}") from error
-
-
-def _require_known_variables() -> None:
-    """Refuse a variable that names no group of settings: pydantic would pass over a slip of the pen in silence."""
-    groups = ", ".join(name.upper() for name in Settings.model_fields)
-    for variable in os.environ:
-        name = variable.upper().removeprefix(_PREFIX)
-        if name != variable.upper() and name.partition(_DELIMITER)[0].lower() not in Settings.model_fields:
-            raise FlowError(f"{variable} is no setting: write {_PREFIX}<GROUP>{_DELIMITER}<FIELD>, groups are {groups}")

@@ -24,6 +24,7 @@ from flows.adapt_request import AdaptRequest
 from flows.copies import folder_run_key
 from flows.errors import FlowError, PublicationError
 from flows.facts import ReportFacts
+from flows.interruption import INTERRUPTED
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
 from modeling.errors import RasterError
@@ -128,5 +129,5 @@ def test_the_command_hands_on_all_rasters_and_promises_nothing_when_it_is_interr
     monkeypatch.setattr("flows.adapt_folder.adapt_folder", interrupted)
     with pytest.raises(SystemExit) as exit_:
         cli.main()
-    assert exit_.value.code == cli.INTERRUPTED
+    assert exit_.value.code == INTERRUPTED
     assert capsys.readouterr().err == "interrupted; nothing is kept of this: the same command begins anew\n"

@@ -13,9 +13,10 @@ import pytest
 from fakes.products import FOOTPRINT, SOURCE, facts, write_products
 from fakes.servers import serve
 
-from flows.copies import download_version, folder_run_key, publish_to_folder, require_free_folder
+from flows.copies import download_version, folder_run_key, publish_to_folder
 from flows.errors import PublicationError
 from flows.layout import EventLayout
+from flows.out_folder import require_free_folder
 from flows.publish import Publication, make_visible, upload_products
 from flows.storage import Store
 from infra.local.storage import create_app

@@ -39,6 +39,10 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(
         ("QUAKESLIDE_IMAGERY__NO_SUCH", "1", r"imagery\.no_such"),
         ("QUAKESLIDE_MODE", "moon", "mode = 'moon'"),
         ("QUAKESLIDE_STORAGE_BUCKET", "mine", "QUAKESLIDE_STORAGE_BUCKET is no setting"),
+        ("QUAKESLIDE_MODEL__MINIMUM_AREA_M2", "inf", r"minimum_area_m2 = 'inf': .*finite"),
+        ("QUAKESLIDE_MODEL__MINIMUM_AREA_M2", "1e400", r"minimum_area_m2 = '1e400': .*finite"),
+        ("QUAKESLIDE_WORK", "/x", r"^QUAKESLIDE_WORK = '/x' .* is a group of settings.*: QUAKESLIDE_WORK__SCRATCH$"),
+        ("QUAKESLIDE_MODEL__ZOO", "a,b", r"^QUAKESLIDE_MODEL__ZOO = 'a,b' .* is a list.*ZOO='\[\"a\", \"b\"\]'$"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_value(
@@ -46,6 +50,15 @@ def test_a_wrong_variable_is_named_with_its_value(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(FlowError, match=message):
+        load_settings()
+
+
+def test_a_group_and_a_list_may_be_given_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUAKESLIDE_WORK", '{"scratch": "/x"}')
+    monkeypatch.setenv("QUAKESLIDE_MODEL__ZOO", '["a", "b"]')
+    assert (load_settings().work.scratch, load_settings().model.zoo) == ("/x", ("a", "b"))
+    monkeypatch.setenv("QUAKESLIDE_IMAGERY__DEMS", "srtm")
+    with pytest.raises(FlowError, match="^QUAKESLIDE_IMAGERY__DEMS = 'srtm'"):
         load_settings()
 
 
@@ -69,3 +82,21 @@ def test_settings_do_not_change_and_every_one_is_explained() -> None:
             assert type(group).__doc__
             missing = [key for key, field in type(group).model_fields.items() if not field.description]
             assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("QUAKESLIDE_WORK", "/x", "work is a group of settings"),
+        ("QUAKESLIDE_MODEL__ZOO", "a,b", 'write QUAKESLIDE_MODEL__ZOO=\'["a", "b"]\''),
+        ("QUAKESLIDE_MODEL__MINIMUM_AREA_M2", "inf", "finite"),
+    ],
+)
+def test_a_variable_of_another_form_is_named_with_the_one_that_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(FlowError) as refused:
+        load_settings()
+    assert said in str(refused.value)
+    assert "toml" not in str(refused.value)

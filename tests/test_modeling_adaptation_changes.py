@@ -70,7 +70,7 @@ def test_the_budget_is_a_share_of_the_landslides_there_or_of_the_ground() -> Non
     assert not rule.allows(26, 100, 10_000)
     assert rule.allows(100, 0, 100_000), "where there was none, a thousandth of the ground"
     assert not ChangeRule(budget=0, least_budget=0).allows(1, 100, 100)
-    with pytest.raises(DataError, match="is not one"):
+    with pytest.raises(DataError, match="cannot be"):
         ChangeRule(reach_m=-1)
 
 

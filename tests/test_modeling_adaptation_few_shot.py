@@ -193,3 +193,9 @@ def test_on_a_slow_machine_less_is_tried_and_it_is_said() -> None:
     assert result.settings.steps == (5,)
     assert result.settings.trained == ("norms",)
     assert "to stay within" in result.notes[0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, float("nan"), float("inf")])
+def test_a_time_that_cannot_be_is_refused(seconds: float) -> None:
+    with pytest.raises(DataError, match="cannot be"):
+        FewShot(seconds=seconds)

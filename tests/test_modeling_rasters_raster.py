@@ -236,6 +236,49 @@ def test_gaps_are_unknown_and_said_by_phase(write: Write) -> None:
         assert (observed[:, 25, 25] == 1).all()
 
 
+@pytest.mark.parametrize(
+    "filled", [np.uint16(65535), np.int16(-9999), np.float32(-9999), np.float32(-3.4e38), np.float32(0)]
+)
+def test_undeclared_gaps_are_unknown_and_said(write: Write, filled: np.generic) -> None:
+    whole = np.asarray(filled).dtype.kind in "iu"
+    pre = (numbers(1) if whole else numbers(1) / 10_000).astype(filled.dtype)
+    pre[:, :8, :10] = filled
+    files = [write("pre.tif", pre, names=RGBN)], [write("post.tif", numbers(2), names=RGBN)]
+    with open_pair(*files, write("dem.tif", hills())) as pair:
+        observed = pair.observed(WHOLE)
+        assert (observed[0, :8, :10] == 0).all()
+        assert (observed[0, 20:30, 20:30] == 1).all()
+        said = "4.0 % of the values before the event that were looked at are no reflectance" in pair.note
+        assert said == (filled in (-9999, np.float32(-3.4e38))), (
+            "zero and the largest number are what tools fill gaps with"
+        )
+
+
+def test_an_image_that_is_mostly_an_undeclared_gap_is_refused(write: Write) -> None:
+    pre = (numbers(1) / 10_000).astype(np.float32)
+    pre[:, :30] = -9999
+    with (
+        pytest.raises(RasterError, match="declare the value that fills gaps"),
+        open_pair([write("pre.tif", pre, names=RGBN)], [write("post.tif", numbers(2), names=RGBN)]),
+    ):
+        pass
+
+
+def test_a_file_that_is_cut_short_is_named(write: Write) -> None:
+    path = write("pre.tif", numbers(1), names=RGBN)
+    content = path.read_bytes()
+    whole = write("post.tif", numbers(2), names=RGBN)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(RasterError, match=r"pre\.tif"), open_pair([path], [whole]):
+        pass
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_scale_that_nothing_can_be_scaled_by_is_refused(scale: float) -> None:
+    with pytest.raises(RasterError, match="--scale"):
+        Scaling(scale=scale)
+
+
 def test_images_on_different_grids_are_refused_with_both(write: Write) -> None:
     files = Files(write)
     shifted = write("shifted.tif", numbers(2), names=RGBN, at=(10.0, 0.0, 500_005.0, 0.0, -10.0, 4_740_000.0))

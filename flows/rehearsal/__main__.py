@@ -17,8 +17,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 import typer
 
 from flows.errors import FlowError
-
-INTERRUPTED = 130
+from flows.interruption import INTERRUPTED
 
 
 def main(

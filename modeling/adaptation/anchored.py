@@ -9,6 +9,7 @@ statistics: a dozen windows around polygons are no sample of a scene.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -67,10 +68,10 @@ class FewShot:
             raise DataError(f"capacities {self.capacities} must be some of {', '.join(CAPACITIES)}")
         if not self.steps or min(self.steps) < 1 or list(self.steps) != sorted(set(self.steps)):
             raise DataError(f"steps {self.steps} must be rising numbers from 1")
-        if self.folds < 2 or self.batch < 2 or self.seconds <= 0:
-            raise DataError(
-                f"{self.folds} folds, {self.batch} windows a step and {self.seconds:g} s: give 2, 2 and more"
-            )
+        if self.folds < 2 or self.batch < 2:
+            raise DataError(f"{self.folds} folds and {self.batch} windows a step: give 2 of each, or more")
+        if not 0 < self.seconds < math.inf:
+            raise DataError(f"{self.seconds:g} s to adapt and judge cannot be: give a finite number above 0")
 
     @property
     def trained(self) -> tuple[str, ...]:

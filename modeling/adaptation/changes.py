@@ -9,6 +9,7 @@ where nobody has looked are kept as before.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -76,10 +77,11 @@ class ChangeRule:
 
     def __post_init__(self) -> None:
         """Raise `DataError` for numbers that mean nothing."""
-        if not (self.reach_m >= 0 and self.budget >= 0 and self.least_budget >= 0 and 0 < self.alike < 1):
-            raise DataError(
-                f"the rule for changes {self} is not one: distances and shares are 0 or more, alike below 1"
-            )
+        for name, value in (("reach, m", self.reach_m), ("budget", self.budget), ("least budget", self.least_budget)):
+            if not 0 <= value < math.inf:
+                raise DataError(f"{name}: {value:g} cannot be: give a finite number of 0 or more")
+        if not 0 < self.alike < 1:
+            raise DataError(f"alike: {self.alike:g} cannot be: give a share between 0 and 1")
 
     def allows(self, changed_px: int, landslide_px: int, observed_px: int) -> bool:
         """Whether so many changed pixels where nobody looked are within the budget, of what the map before had there."""

@@ -7,6 +7,7 @@ fly to UTM pixels of 10 m, which `note` says. The elevation model may be on any 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.errors import RasterioIOError
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
@@ -33,6 +35,10 @@ NO_PASS, CLEAR, NO_TERRAIN = 0, 1, 5
 _NETWORK_PIXEL_M = 10.0
 _USABLE_PIXEL_M = (5.0, 20.0)
 _DN_SCALE = 1e-4
+_REFLECTANCE = (-0.2, 2.0)
+"""What reflectance can be: below 0 after a correction for the air, above 1 of bright clouds and of glint."""
+_TRACE = 1e-3
+_WHEN = {"pre": "before the event", "post": "after the event"}
 _SAMPLE_PX = 256
 
 
@@ -44,6 +50,13 @@ class Scaling:
     """None: what the file declares, else 1e-4 for whole numbers and 1 for floating point."""
     offset: float | None = None
     """None: what the file declares, else 0. Level-1C products since baseline 04.00 need -0.1."""
+
+    def __post_init__(self) -> None:
+        """Raise `RasterError` for numbers that nothing can be scaled by."""
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise RasterError(f"--scale {self.scale:g} cannot be: give a finite number above 0, such as 0.0001")
+        if self.offset is not None and not math.isfinite(self.offset):
+            raise RasterError(f"an offset of {self.offset:g} cannot be: give a finite number")
 
 
 @dataclass(frozen=True)
@@ -59,15 +72,30 @@ class _Source:
     factors: Mapping[str, tuple[float, float]]
     """Colour to scale and offset."""
 
-    def read(self, where: SlicesYX, colours: Sequence[str]) -> FloatArray:
-        """Reflectance (colour, y, x) of `colours`, which this file has; NaN where it has no data."""
+    def read(self, where: SlicesYX, colours: Sequence[str], *, possible: bool = True) -> FloatArray:
+        """Reflectance (colour, y, x) of `colours`, which this file has; NaN where it has no data.
+
+        What is no reflectance is no data, unless `possible` is false: gaps are filled with such numbers. Raises `RasterError`
+        when the file is damaged.
+        """
         window, indexes = Window.from_slices(*where), [self.bands[colour] for colour in colours]
-        stored, masks = self.file.read(indexes, window=window), self.file.read_masks(indexes, window=window)
+        try:
+            stored, masks = self.file.read(indexes, window=window), self.file.read_masks(indexes, window=window)
+        except RasterioIOError as error:
+            raise RasterError(f"{self.path} is damaged or cut short ({error}): copy or download it again") from error
         known = (masks > 0) & np.isfinite(stored)
-        if self.file.nodata is None and stored.dtype.kind in "iu":
-            known &= stored != 0  # Earth Engine and most tools leave undeclared gaps as zeros
+        if (
+            self.file.nodata is None
+        ):  # Earth Engine and most tools leave undeclared gaps as zeros, some as the largest number
+            if stored.dtype.kind in "iu":
+                known &= (stored != 0) & (stored != np.iinfo(stored.dtype).max)
+            else:
+                known &= (stored != 0).any(axis=0)
         factors = np.array([self.factors[colour] for colour in colours], np.float32)[:, :, np.newaxis, np.newaxis]
-        reflectance: FloatArray = stored * factors[:, 0] + factors[:, 1]
+        with np.errstate(over="ignore"):
+            reflectance: FloatArray = (stored * factors[:, 0] + factors[:, 1]).astype(np.float32)
+        if possible:
+            known &= (reflectance >= _REFLECTANCE[0]) & (reflectance <= _REFLECTANCE[1])
         return np.where(known, reflectance, np.float32(np.nan))
 
 
@@ -159,14 +187,14 @@ def open_pair(
                     f"the images cover {pixels} pixels of {grid}; at most {max_pixels} are allowed: cut them"
                 )
             note = f"the images ({own}) were warped bilinearly to {grid}"
+        note = "; ".join(filter(None, (note, *_check_reflectance(phases))))
         terrain = None
         if dem is not None:
             model = stack.enter_context(open_raster(dem, max_pixels=max_pixels))
             terrain = TerrainReader.of(str(dem), model, grid)
         layer_names = (*(TERRAIN_LAYERS if terrain else ()), *_layer_names(phases))
-        pair = RasterPair(grid, layer_names, note, phases, terrain, Resampler.between(own, grid) if note else None)
-        _check_reflectance(pair)
-        yield pair
+        resampler = None if grid is own else Resampler.between(own, grid)
+        yield RasterPair(grid, layer_names, note, phases, terrain, resampler)
 
 
 def _open_images(
@@ -260,24 +288,36 @@ def _snapped(own: RasterGrid, crs: str, step: float) -> RasterGrid:
     return RasterGrid(crs, (step, 0.0, float(x0), 0.0, -step, float(y0)), shape)
 
 
-def _check_reflectance(pair: RasterPair) -> None:
-    """Look at up to nine places of each phase: values that cannot be reflectance mean a wrong scale."""
-    height, width = pair.grid.shape_yx
-    for phase in ("pre", "post"):
-        names = [name for name in pair.layer_names if name.endswith(f"_{phase}")]
-        parts = []
-        for y in _starts(height):
-            for x in _starts(width):
-                where = slice(y, min(y + _SAMPLE_PX, height)), slice(x, min(x + _SAMPLE_PX, width))
-                layers, valid = pair.read(where, names)
-                parts += [layer[valid] for layer in layers.values()]
-        values = np.concatenate(parts)
+def _check_reflectance(phases: Mapping[str, Sequence[_Source]]) -> list[str]:
+    """Look at up to nine places of each file: values that cannot be reflectance mean a wrong scale, or undeclared gaps.
+
+    Returns what there is to say of gaps; raises `RasterError` where half of the values or more are none.
+    """
+    notes = []
+    for phase, sources in phases.items():
+        values = np.concatenate([part for source in sources for part in _sampled(source)])
+        files = ", ".join(source.path for source in sources)
         if values.size and not 0.005 < float(np.median(values)) < 1.5:
-            files = ", ".join(source.path for source in pair.phases[phase])
             raise RasterError(
                 f"{files}: half of the values lie beyond {np.median(values):.4g} as reflectance, which should be 0 to 1: "
-                "say the factor from stored numbers to reflectance with --scale"
+                "say the factor from stored numbers to reflectance with --scale, or declare the value that fills gaps"
             )
+        low, high = _REFLECTANCE
+        impossible = float(((values < low) | (values > high)).mean()) if values.size else 0.0
+        if impossible > _TRACE:
+            notes.append(
+                f"{100 * impossible:.1f} % of the values {_WHEN[phase]} that were looked at are no reflectance ({low:g} to "
+                f"{high:g}) and count as not seen: declare the value that fills gaps"
+            )
+    return notes
+
+
+def _sampled(source: _Source) -> Iterator[FloatArray]:
+    for y in _starts(source.file.height):
+        for x in _starts(source.file.width):
+            where = slice(y, min(y + _SAMPLE_PX, source.file.height)), slice(x, min(x + _SAMPLE_PX, source.file.width))
+            found = source.read(where, list(source.bands), possible=False)
+            yield found[np.isfinite(found)]
 
 
 def _starts(size: int) -> list[int]:

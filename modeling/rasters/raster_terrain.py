@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.errors import RasterioIOError
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
@@ -30,6 +31,8 @@ _PLAUSIBLE_M = (-1_000.0, 9_500.0)  # below and above lie undeclared fill values
 class TerrainReader:
     """Terrain layers of an open elevation model on windows of another grid."""
 
+    path: str
+    """For messages."""
     file: Any
     """An open dataset; band 1 is elevation in metres."""
     resampler: Resampler
@@ -42,12 +45,13 @@ class TerrainReader:
         Raises `RasterError` when it lies elsewhere, or its own grid is neither in degrees nor true in metres.
         """
         own = RasterGrid.of(file)
-        if not file.crs.is_geographic and not is_metric(own):
-            raise RasterError(f"{path}: slope cannot be taken on {own.crs[:60]}, which is not in true metres: use UTM")
         left, bottom, right, top = transform_bounds(grid.crs, own.crs, *grid.bounds, densify_pts=21)
         if left >= own.bounds[2] or right <= own.bounds[0] or bottom >= own.bounds[3] or top <= own.bounds[1]:
             raise RasterError(f"{path} does not cover the images: it spans {own.bounds} in {own.crs[:60]}")
-        return cls(file, Resampler.between(own, grid))
+        # After its place: far from its meridian even UTM is not true, and then that is not what is wrong.
+        if not file.crs.is_geographic and not is_metric(own):
+            raise RasterError(f"{path}: slope cannot be taken on {own.crs[:60]}, which is not in true metres: use UTM")
+        return cls(path, file, Resampler.between(own, grid))
 
     def read(self, grid: RasterGrid) -> dict[str, FloatArray]:
         """`TERRAIN_LAYERS` on `grid`, each (y, x): metres, degrees, 0 to 255; NaN where the model knows nothing."""
@@ -58,8 +62,11 @@ class TerrainReader:
         return dict(zip(TERRAIN_LAYERS, self.resampler.sample(layers, at, grid), strict=True))
 
     def _elevation(self, where: SlicesYX) -> FloatArray:
-        """(1, y, x) of a part of the model, NaN where it has none."""
-        stored = self.file.read([1], window=Window.from_slices(*where), masked=True)
+        """(1, y, x) of a part of the model, NaN where it has none; raises `RasterError` when the file is damaged."""
+        try:
+            stored = self.file.read([1], window=Window.from_slices(*where), masked=True)
+        except RasterioIOError as error:
+            raise RasterError(f"{self.path} is damaged or cut short ({error}): copy or download it again") from error
         elevation: FloatArray = stored.astype(np.float32).filled(np.nan)
         elevation[(elevation < _PLAUSIBLE_M[0]) | (elevation > _PLAUSIBLE_M[1])] = np.nan
         return elevation
