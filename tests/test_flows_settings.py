@@ -58,7 +58,7 @@ def test_a_group_and_a_list_may_be_given_as_json(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("QUAKESLIDE_MODEL__ZOO", '["a", "b"]')
     assert (load_settings().work.scratch, load_settings().model.zoo) == ("/x", ("a", "b"))
     monkeypatch.setenv("QUAKESLIDE_IMAGERY__DEMS", "srtm")
-    with pytest.raises(FlowError, match="^QUAKESLIDE_IMAGERY__DEMS = 'srtm'"):
+    with pytest.raises(FlowError, match=r"^QUAKESLIDE_IMAGERY__DEMS = 'srtm'"):
         load_settings()
 
 
