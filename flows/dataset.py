@@ -121,7 +121,7 @@ def build_from_rasters(
         plain = PairScene(pair)
         scene = AlignedScene(plain, measure_alignment(plain, settings.alignment))
         files = ", ".join(path.name for path in (*pre, *post, *([dem] if dem else ())))
-        return order.built(scene, None, f"rasters {files}")
+        return order.built(scene, None, "; ".join(filter(None, (f"rasters {files}", pair.note))))
 
 
 def build_truth_only(order: Order, pixel_m: float) -> PatchSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,8 @@ def test_gaps_are_unknown_and_said_by_phase(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    "filled", [np.uint16(65535), np.int16(-9999), np.float32(-9999), np.float32(-3.4e38), np.float32(0)]
+    "filled",
+    [np.uint16(0), np.uint16(65535), np.int16(-9999), np.float32(-9999), np.float32(-3.4e38), np.float32(0)],
 )
 def test_undeclared_gaps_are_unknown_and_said(write: Write, filled: np.generic) -> None:
     whole = np.asarray(filled).dtype.kind in "iu"
@@ -248,10 +250,35 @@ def test_undeclared_gaps_are_unknown_and_said(write: Write, filled: np.generic) 
         observed = pair.observed(WHOLE)
         assert (observed[0, :8, :10] == 0).all()
         assert (observed[0, 20:30, 20:30] == 1).all()
-        said = "4.0 % of the values before the event that were looked at are no reflectance" in pair.note
-        assert said == (filled in (-9999, np.float32(-3.4e38))), (
-            "zero and the largest number are what tools fill gaps with"
-        )
+        assert pair.note.startswith("about 4.0 % of the pixels of the image before the event count as not seen")
+        assert "after" not in pair.note
+
+
+def test_a_gap_anywhere_in_a_large_image_is_said(write: Write) -> None:
+    pre = numbers(1, (1, 1200, 900)) / np.float32(10_000)
+    pre[:, 450:650, 400:600] = -9999
+    pre[:, :100] = np.nan
+    with open_pair([write("pre_B4.tif", pre)], [write("post_B4.tif", pre, nodata=-9999)]) as pair:
+        said = re.match(r"about (\d\.\d) % of the pixels of the image before the event", pair.note)
+        assert said
+        assert float(said[1]) == pytest.approx(100 * 200 * 200 / (1200 * 900), abs=1.0), "what is NaN is declared"
+        assert "after the event" not in pair.note
+
+
+def test_what_is_seen_is_kept(write: Write) -> None:
+    """Bright clouds, what a correction for the air leaves below 0, dark water of one band, white of 8 bits."""
+    pre = (numbers(1) / 10_000).astype(np.float32)
+    pre[:, 2:4, 2:4], pre[0, 6:8, 6:8], pre[3, 10:20, 10:20] = 1.9, -0.15, 0.0
+    whole = (numbers(1) // 30).astype(np.uint8)
+    whole[:, 2:6, 2:6] = 255
+    for image, scaling in ((pre, None), (whole, Scaling(scale=1 / 255))):
+        path = write(f"{image.dtype}.tif", image, names=RGBN)
+        with open_pair([path], [path], scaling=scaling) as pair:
+            assert pair.note == ""
+            assert (pair.observed(WHOLE) == 1).all()
+            layers, valid = pair.read(WHOLE, ("nir_pre",))
+            assert valid.all(), "a band alone is no gap either"
+            assert layers["nir_pre"][15, 15] == pytest.approx(0 if scaling is None else image[3, 15, 15] / 255)
 
 
 def test_an_image_that_is_mostly_an_undeclared_gap_is_refused(write: Write) -> None:
@@ -265,12 +292,16 @@ def test_an_image_that_is_mostly_an_undeclared_gap_is_refused(write: Write) -> N
 
 
 def test_a_file_that_is_cut_short_is_named(write: Write) -> None:
-    path = write("pre.tif", numbers(1), names=RGBN)
-    content = path.read_bytes()
-    whole = write("post.tif", numbers(2), names=RGBN)
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(RasterError, match=r"pre\.tif"), open_pair([path], [whole]):
+    cut, whole, dem = write("pre_B4.tif", numbers(1)[0]), write("post_B4.tif", numbers(2)[0]), write("dem.tif", hills())
+    for path in (cut, dem):
+        path.write_bytes(path.read_bytes()[:2500])
+    with pytest.raises(RasterError, match=r"pre_B4\.tif is damaged or cut short"), open_pair([cut], [whole]):
         pass
+    with (
+        pytest.raises(RasterError, match=r"dem\.tif is damaged or cut short"),
+        open_pair([whole], [whole], dem) as pair,
+    ):
+        pair.observed(WHOLE)
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0.0, -1.0])
@@ -443,7 +474,17 @@ def test_an_elevation_model_elsewhere_or_in_feet_is_refused(write: Write) -> Non
     files = Files(write)
     away = write("away.tif", hills(), at=(10.0, 0.0, 700_000.0, 0.0, -10.0, 4_740_000.0))
     feet = write("feet.tif", hills(), crs="EPSG:2263", at=(30.0, 0.0, 980_000.0, 0.0, -30.0, 200_000.0))
-    for dem, reason in ((away, "does not cover the images"), (feet, "not in true metres")):
+    degrees = Transformer.from_crs(UTM, "EPSG:2263", always_xy=True).transform(500_000, 4_740_000)
+    here = write(
+        "here.tif", hills(), crs="EPSG:2263", at=(500.0, 0.0, degrees[0] - 9000, 0.0, -500.0, degrees[1] + 9000)
+    )
+    far = write("far.tif", hills(), at=(10.0, 0.0, 1_500_000.0, 0.0, -10.0, 4_740_000.0))
+    for dem, reason in (
+        (away, "does not cover the images"),
+        (far, "does not cover the images"),
+        (feet, "does not cover the images"),
+        (here, "not in true metres"),
+    ):
         with pytest.raises(RasterError, match=reason), open_pair([files.pre], [files.post], dem):
             pass
 

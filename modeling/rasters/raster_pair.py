@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ _REFLECTANCE = (-0.2, 2.0)
 """What reflectance can be: below 0 after a correction for the air, above 1 of bright clouds and of glint."""
 _TRACE = 1e-3
 _WHEN = {"pre": "before the event", "post": "after the event"}
-_SAMPLE_PX = 256
+_SAMPLES, _SAMPLE_PX = 12, 32  # along an axis: few tiles of a large file are read
 
 
 @dataclass(frozen=True)
@@ -72,31 +73,45 @@ class _Source:
     factors: Mapping[str, tuple[float, float]]
     """Colour to scale and offset."""
 
-    def read(self, where: SlicesYX, colours: Sequence[str], *, possible: bool = True) -> FloatArray:
-        """Reflectance (colour, y, x) of `colours`, which this file has; NaN where it has no data.
+    def read(self, where: SlicesYX, colours: Sequence[str]) -> FloatArray:
+        """Reflectance (colour, y, x) of `colours`, which this file has; NaN where it has no data or what is no reflectance.
 
-        What is no reflectance is no data, unless `possible` is false: gaps are filled with such numbers. Raises `RasterError`
-        when the file is damaged.
+        Raises `RasterError` when the file is damaged.
         """
-        window, indexes = Window.from_slices(*where), [self.bands[colour] for colour in colours]
-        try:
-            stored, masks = self.file.read(indexes, window=window), self.file.read_masks(indexes, window=window)
-        except RasterioIOError as error:
-            raise RasterError(f"{self.path} is damaged or cut short ({error}): copy or download it again") from error
-        known = (masks > 0) & np.isfinite(stored)
-        if (
-            self.file.nodata is None
-        ):  # Earth Engine and most tools leave undeclared gaps as zeros, some as the largest number
-            if stored.dtype.kind in "iu":
-                known &= (stored != 0) & (stored != np.iinfo(stored.dtype).max)
-            else:
-                known &= (stored != 0).any(axis=0)
+        numbers, gaps = self.numbers(where, colours)
+        return np.where(gaps | _impossible(numbers), np.float32(np.nan), numbers)
+
+    def numbers(self, where: SlicesYX, colours: Sequence[str]) -> tuple[FloatArray, BoolArray]:
+        """What the file says is reflectance (colour, y, x), NaN in gaps that it declares, and where others seem to be."""
+        stored, masks = self._stored(where, colours)
+        declared = (masks == 0) | ~np.isfinite(stored)
         factors = np.array([self.factors[colour] for colour in colours], np.float32)[:, :, np.newaxis, np.newaxis]
         with np.errstate(over="ignore"):
-            reflectance: FloatArray = (stored * factors[:, 0] + factors[:, 1]).astype(np.float32)
-        if possible:
-            known &= (reflectance >= _REFLECTANCE[0]) & (reflectance <= _REFLECTANCE[1])
-        return np.where(known, reflectance, np.float32(np.nan))
+            reflectance = (stored * factors[:, 0] + factors[:, 1]).astype(np.float32)
+        return np.where(declared, np.float32(np.nan), reflectance), self._filled(stored, where) & ~declared
+
+    def _filled(self, stored: npt.NDArray[Any], where: SlicesYX) -> BoolArray:
+        """Where a file that declares no value for gaps holds one that tools fill them with: zero, or the largest number."""
+        filled = np.asarray(stored == 0)
+        if self.file.nodata is not None:
+            return np.zeros_like(filled)
+        if stored.dtype.kind not in "iu":
+            # Corrections for the air leave single bands at 0 over dark water, so that only all of them are a gap.
+            if filled.any() and len(stored) < len(self.bands):
+                stored, _ = self._stored(where, list(self.bands))
+            return np.asarray(filled & (stored == 0).all(axis=0))
+        if stored.dtype.itemsize > 1:  # 255 is white in 8 bits
+            filled |= stored == np.iinfo(stored.dtype).max
+        return filled
+
+    def _stored(self, where: SlicesYX, colours: Sequence[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        window, indexes = Window.from_slices(*where), [self.bands[colour] for colour in colours]
+        try:
+            return self.file.read(indexes, window=window), self.file.read_masks(indexes, window=window)
+        except RasterioIOError as error:
+            raise RasterError(
+                f"{self.path} is damaged or cut short ({error.__cause__ or error}): copy or download it again"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -289,37 +304,50 @@ def _snapped(own: RasterGrid, crs: str, step: float) -> RasterGrid:
 
 
 def _check_reflectance(phases: Mapping[str, Sequence[_Source]]) -> list[str]:
-    """Look at up to nine places of each file: values that cannot be reflectance mean a wrong scale, or undeclared gaps.
+    """Look at windows all over the images: values that cannot be reflectance mean a wrong scale, or undeclared gaps.
 
     Returns what there is to say of gaps; raises `RasterError` where half of the values or more are none.
     """
     notes = []
     for phase, sources in phases.items():
-        values = np.concatenate([part for source in sources for part in _sampled(source)])
+        sampled = [_sampled(source) for source in sources]
+        values = np.concatenate([numbers[~gaps & np.isfinite(numbers)] for numbers, gaps in sampled])
         files = ", ".join(source.path for source in sources)
         if values.size and not 0.005 < float(np.median(values)) < 1.5:
             raise RasterError(
                 f"{files}: half of the values lie beyond {np.median(values):.4g} as reflectance, which should be 0 to 1: "
                 "say the factor from stored numbers to reflectance with --scale, or declare the value that fills gaps"
             )
-        low, high = _REFLECTANCE
-        impossible = float(((values < low) | (values > high)).mean()) if values.size else 0.0
-        if impossible > _TRACE:
+        undeclared = np.logical_or.reduce([(gaps | _impossible(numbers)).any(axis=0) for numbers, gaps in sampled])
+        if (share := float(undeclared.mean())) > _TRACE:
             notes.append(
-                f"{100 * impossible:.1f} % of the values {_WHEN[phase]} that were looked at are no reflectance ({low:g} to "
-                f"{high:g}) and count as not seen: declare the value that fills gaps"
+                f"about {100 * share:.1f} % of the pixels of the image {_WHEN[phase]} count as not seen though its files "
+                "declare no gap there: they hold what fills gaps (0, the largest number) or what is no reflectance "
+                f"({_REFLECTANCE[0]:g} to {_REFLECTANCE[1]:g})"
             )
     return notes
 
 
-def _sampled(source: _Source) -> Iterator[FloatArray]:
-    for y in _starts(source.file.height):
-        for x in _starts(source.file.width):
-            where = slice(y, min(y + _SAMPLE_PX, source.file.height)), slice(x, min(x + _SAMPLE_PX, source.file.width))
-            found = source.read(where, list(source.bands), possible=False)
-            yield found[np.isfinite(found)]
+def _impossible(numbers: FloatArray) -> BoolArray:
+    """Where numbers are no reflectance; not where they are NaN."""
+    outside: BoolArray = (numbers < _REFLECTANCE[0]) | (numbers > _REFLECTANCE[1])
+    return outside
+
+
+def _sampled(source: _Source) -> tuple[FloatArray, BoolArray]:
+    """`numbers` (colour, pixel) of small windows spread over the file; of the same pixels in files on one grid."""
+    parts = []
+    for y, x in product(_starts(source.file.height), _starts(source.file.width)):
+        where = slice(y, min(y + _SAMPLE_PX, source.file.height)), slice(x, min(x + _SAMPLE_PX, source.file.width))
+        parts.append(source.numbers(where, list(source.bands)))
+    numbers, gaps = (
+        np.concatenate([each.reshape(len(each), -1) for each in kind], axis=1) for kind in zip(*parts, strict=True)
+    )
+    return numbers, gaps
 
 
 def _starts(size: int) -> list[int]:
-    """Up to three starts of sample windows along an axis."""
-    return sorted({max(0, min(size - _SAMPLE_PX, round(size * share))) for share in (0.0, 0.4, 1.0)})
+    """Starts of the windows along an axis: all of a small one."""
+    if size <= _SAMPLES * _SAMPLE_PX:
+        return list(range(0, size, _SAMPLE_PX))
+    return [round((size - _SAMPLE_PX) * share) for share in np.linspace(0, 1, _SAMPLES).tolist()]

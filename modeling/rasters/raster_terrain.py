@@ -66,7 +66,9 @@ class TerrainReader:
         try:
             stored = self.file.read([1], window=Window.from_slices(*where), masked=True)
         except RasterioIOError as error:
-            raise RasterError(f"{self.path} is damaged or cut short ({error}): copy or download it again") from error
+            raise RasterError(
+                f"{self.path} is damaged or cut short ({error.__cause__ or error}): copy or download it again"
+            ) from error
         elevation: FloatArray = stored.astype(np.float32).filled(np.nan)
         elevation[(elevation < _PLAUSIBLE_M[0]) | (elevation > _PLAUSIBLE_M[1])] = np.nan
         return elevation
