@@ -307,8 +307,10 @@ def main() -> None:
     except OSError as error:
         if error.errno in _NO_SPACE:
             _fail(f"the disk is full ({error.filename or 'while writing'}): free some space and run the command again")
+        if type(error).__module__ == "rasterio.errors":  # not loaded for this: most commands need no raster
+            _fail(f"a raster cannot be read ({error.__cause__ or error}): it is damaged or cut short, copy it again")
         own = isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError))
-        if not own and error.errno not in _NO_PLACE:
+        if not own and (error.errno not in _NO_PLACE or error.filename is None):
             raise
         _fail(f"{error.filename} cannot be used: {error.strerror}")
     except httpx.HTTPError as error:  # of Prefect, which tells its own troubles no other way

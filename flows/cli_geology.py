@@ -33,6 +33,7 @@ def learn_rules(
     landslides off at their edges, so large patches are better.
     """
     from flows.errors import FlowError
+    from flows.out_folder import require_folder
     from flows.progress import report
     from flows.run import say, shown_progress
     from modeling.benchmark.plan import names_of
@@ -45,6 +46,7 @@ def learn_rules(
 
     if out.is_dir():
         raise FlowError(f"--out {out} is a folder: name a file for the rules, for example {out / 'rules.json'}")
+    require_folder(out.parent)
     if part == "test":
         raise FlowError("rules are not learnt on the test part: it is there to judge them by; take --part validation")
     loaded, patches = load_model(model), open_patches(data)

@@ -77,6 +77,7 @@ def train(
     Example: quakeslide dataset simulate iburi.zarr --domains iburi=700, then
     quakeslide train --recipe resu-senet --data iburi.zarr
     """
+    from flows.out_folder import require_folder
     from flows.training import TrainRequest, run_training
 
     if steps is not None and epochs is not None:
@@ -90,8 +91,7 @@ def train(
         devices=devices, workers=workers, threads=threads,
     )  # fmt: skip
     request.changed()  # what is wrong with it is said before anything is loaded
-    if out.exists() and not out.is_dir():
-        raise FlowError(f"the output folder {out} is a file: name another one")
+    require_folder(out)
     with _shown(request.recipe) as tell:
         found = run_training(request, tell)
     if found.leads:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 from flows.errors import PublicationError
 
 
 def require_folder(out: Path) -> None:
-    """Raise `PublicationError` when `out`, which will receive a folder, is something else or cannot be made."""
+    """Raise `PublicationError` when `out`, which will receive a folder, is something else or cannot be written."""
     if out.exists() and not out.is_dir():
         raise PublicationError(f"the output folder {out} is a file: name another one")
-    there = next(place for place in (out, *out.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise PublicationError(f"the output folder {out} cannot be made: {there} is a file; name another one")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PublicationError(f"the output folder {out} cannot be written: {there} is not yours; name another one")
+    _require_writable(out, out.absolute())
 
 
 def require_free_folder(out: Path) -> None:
@@ -24,3 +20,18 @@ def require_free_folder(out: Path) -> None:
     require_folder(out)
     if out.is_dir() and any(out.iterdir()):
         raise PublicationError(f"the output folder {out} is not empty: name a new one")
+    _require_writable(out, out.absolute().parent)  # where its content is staged
+
+
+def _require_writable(out: Path, folder: Path) -> None:
+    """Raise `PublicationError` naming `out` unless `folder`, or the first above it that exists, can be written."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise PublicationError(f"the output folder {out} cannot be made: {there} is a file; name another one")
+    try:  # by writing: permissions say that root may write everywhere
+        tempfile.TemporaryDirectory(dir=there, prefix=".").cleanup()
+    except OSError as error:
+        why = error.strerror or error
+        raise PublicationError(
+            f"the output folder {out} cannot be written, in {there}: {why}; name another one"
+        ) from error

@@ -109,9 +109,9 @@ def test_what_a_user_has_is_never_overwritten(tmp_path: Path, kind: str) -> None
     else:
         out.mkdir()
         (out / "mine.txt").write_text("mine")
-    with pytest.raises(PublicationError, match="name a new one"):
+    with pytest.raises(PublicationError, match=r"name a(nother| new) one"):
         require_free_folder(out)
-    with pytest.raises(PublicationError, match="name a new one"):
+    with pytest.raises(PublicationError, match=r"name a(nother| new) one"):
         publish_to_folder(write_products(tmp_path / "run"), out, facts(), FOOTPRINT)
     assert hidden(tmp_path) == []
 

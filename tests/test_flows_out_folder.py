@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from flows import out_folder
 from flows.errors import PublicationError
 from flows.out_folder import require_folder, require_free_folder
 
@@ -29,8 +27,19 @@ def test_a_folder_in_the_place_of_a_file_or_beneath_one_is_refused(tmp_path: Pat
         require_free_folder(tmp_path)
 
 
-def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(out_folder.os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
-    with pytest.raises(PublicationError, match="cannot be written"):
-        require_folder(tmp_path / "new")
-    assert os.access is out_folder.os.access
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted", str(tmp_path / ".x"))
+
+    monkeypatch.setattr("flows.out_folder.tempfile.TemporaryDirectory", refused)  # root may write everywhere
+    for require in (require_folder, require_free_folder):
+        with pytest.raises(
+            PublicationError, match=r"new cannot be written, in .*: Operation not permitted; name another"
+        ):
+            require(tmp_path / "deep" / "new")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that nobody can write in")
+def test_a_system_folder_is_refused_to_root_as_well() -> None:
+    with pytest.raises(PublicationError, match="cannot be written, in /proc: "):
+        require_folder(Path("/proc/new"))

@@ -70,8 +70,13 @@ def test_the_budget_is_a_share_of_the_landslides_there_or_of_the_ground() -> Non
     assert not rule.allows(26, 100, 10_000)
     assert rule.allows(100, 0, 100_000), "where there was none, a thousandth of the ground"
     assert not ChangeRule(budget=0, least_budget=0).allows(1, 100, 100)
-    with pytest.raises(DataError, match="cannot be"):
-        ChangeRule(reach_m=-1)
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(DataError, match=rf"--reach {wrong:g} cannot be: give a finite number"):
+            ChangeRule(reach_m=wrong)
+        with pytest.raises(DataError, match=rf"--budget {wrong:g} cannot be"):
+            ChangeRule(budget=wrong)
+    with pytest.raises(DataError, match="alike: 1 cannot be"):
+        ChangeRule(alike=1.0)
 
 
 def painted(values: list[float], landslide: list[bool]) -> tuple[Ground, np.ndarray]:

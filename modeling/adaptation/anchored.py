@@ -71,7 +71,7 @@ class FewShot:
         if self.folds < 2 or self.batch < 2:
             raise DataError(f"{self.folds} folds and {self.batch} windows a step: give 2 of each, or more")
         if not 0 < self.seconds < math.inf:
-            raise DataError(f"{self.seconds:g} s to adapt and judge cannot be: give a finite number above 0")
+            raise DataError(f"--seconds {self.seconds:g} cannot be: give a finite number above 0")
 
     @property
     def trained(self) -> tuple[str, ...]:

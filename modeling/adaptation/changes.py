@@ -77,9 +77,9 @@ class ChangeRule:
 
     def __post_init__(self) -> None:
         """Raise `DataError` for numbers that mean nothing."""
-        for name, value in (("reach, m", self.reach_m), ("budget", self.budget), ("least budget", self.least_budget)):
+        for name, value in (("--reach", self.reach_m), ("--budget", self.budget), ("least budget", self.least_budget)):
             if not 0 <= value < math.inf:
-                raise DataError(f"{name}: {value:g} cannot be: give a finite number of 0 or more")
+                raise DataError(f"{name} {value:g} cannot be: give a finite number of 0 or more")
         if not 0 < self.alike < 1:
             raise DataError(f"alike: {self.alike:g} cannot be: give a share between 0 and 1")
 
