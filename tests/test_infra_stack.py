@@ -20,9 +20,10 @@ from infra.local.auth import AUTH_FILE
 from infra.local.stack import BUCKET, Endpoints, LocalStack, StackError, environment_of, running_stack
 
 KEEP_UP = """
-import sys, threading
+import signal, sys, threading
 from pathlib import Path
 from infra.local.stack import LocalStack
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
 with LocalStack(Path(sys.argv[1]), catalogues=[], usgs_folders=[], prefect={prefect}):
     print("up", flush=True)
     {then}
