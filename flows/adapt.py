@@ -64,17 +64,20 @@ def adapt_event(request: AdaptRequest) -> Outcome:
                     with bucket(settings) as store:
                         clear(store, plan.run)
                     return Outcome(judged, None)
-                remap(request, settings, before, copy, plan, folder)
+                held: AdaptationFacts = remap(request, settings, before, copy, plan, folder)
+                if not may_publish(held, unproven=request.unproven):
+                    with bucket(settings) as store:
+                        clear(store, plan.run)
+                    return Outcome(held, None)
                 products(request, settings, before, copy, plan, folder)
                 uploaded: UploadedRun = upload(plan, settings, folder)
                 write_assets(plan, settings, folder, uploaded)
                 facts = ReportFacts.from_json((folder / FACTS).read_text())
                 preview = (folder / PRODUCTS["preview"].filename).read_bytes()
-                adaptation = AdaptationFacts.from_json((folder / PRODUCTS["adaptation"].filename).read_text())
             made: Publication = publish(plan, settings, uploaded)
             stamp_assets(settings, made, uploaded)
             artifacts.result_artifacts(facts, made, preview)
-            return Outcome(adaptation, made)
+            return Outcome(held, made)
     finally:
         stop()
 
@@ -116,7 +119,7 @@ def judge(
 @stage("map")
 def remap(
     request: AdaptRequest, settings: Settings, before: Publication, copy: Path, plan: MapPlan, folder: Path
-) -> None:
+) -> AdaptationFacts:
     """Map with the adapted network, and hold the change to its rule, once each."""
     with bucket(settings) as store:
         parent, labels = _opened(request, settings, store, before, copy)
@@ -125,6 +128,7 @@ def remap(
         _once(
             store, plan.run, "hold", folder, lambda: hold(parent, labels, request.how, folder), lambda: names
         )  # fmt: skip
+    return AdaptationFacts.from_json((folder / PRODUCTS["adaptation"].filename).read_text())
 
 
 @stage("products")

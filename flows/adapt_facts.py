@@ -9,6 +9,11 @@ from pydantic import TypeAdapter
 
 from modeling.adaptation.judging import AS_IT_WAS, CONVINCED, LEVEL, Judgement
 
+ADAPTED_SCORES = {
+    "map_f1": "F1 of the whole map, estimated", "mcc": "Matthews' correlation", "f1": "F1", "precision": "Precision",
+    "recall": "Recall", "iou": "IoU",
+}  # fmt: skip
+"""Scores of an adaptation, the deciding ones first."""
 LARGEST_CHANGES = 20
 """How many changes where nobody has looked are listed one by one."""
 
@@ -37,6 +42,25 @@ class FarChange:
     """Longitude of its middle, degrees."""
     lat: float
     """Latitude of its middle, degrees."""
+
+
+@dataclass(frozen=True)
+class MapChange:
+    """What became of the map as a whole: how much it claims is counted, its F1 estimated from that and the drawn landslides."""
+
+    claimed_before_m2: float
+    """Area called landslide before."""
+    claimed_after_m2: float
+    """The same in the map that came of it, changes kept back not among it."""
+    f1_before: float
+    """Estimated (`modeling.adaptation.judging.WholeMap`)."""
+    f1_after: float
+    """The same after."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether the map got worse."""
+        return self.f1_after < self.f1_before
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,8 @@ class AdaptationFacts:
     """How it was done, for people."""
     notes: tuple[str, ...] = ()
     """What a reader should know."""
+    whole: MapChange | None = None
+    """What became of the map as a whole; None before it is made."""
     rule: str = ""
     """The rule for changes where nobody has looked, in words."""
     changes: tuple[ChangeRow, ...] = ()
@@ -120,22 +146,30 @@ def _why_unproven(judgement: Judgement) -> str:
     if judgement.chosen == AS_IT_WAS and judgement.candidates[AS_IT_WAS]["mcc"] >= 1:
         return "the map is right about every polygon that was judged already: draw where it is wrong"
     if judgement.share_above < CONVINCED:
-        return f"in {judgement.share_above:.0%} of the draws, {CONVINCED:.0%} are asked"
-    return f"no better than guessing: above 0 in {judgement.share_above_chance:.0%} of the draws, {LEVEL:.0%} are asked"
+        return f"both scores rose in {judgement.share_above:.0%} of the draws, {CONVINCED:.0%} are asked"
+    above = f"above 0 in {judgement.share_above_chance:.0%} of the draws, {LEVEL:.0%} are asked"
+    return f"no better than guessing: Matthews' correlation {above}"
 
 
 def verdict_text(facts: AdaptationFacts) -> str:
     """What came of it, in a sentence."""
     judgement = facts.judgement
-    gain, before, after = judgement.gain["mcc"], judgement.before["mcc"], judgement.after["mcc"]
-    told = (
-        f"Matthews' correlation on held-out polygons {before.value:.3f} before and {after.value:.3f} after, difference "
-        f"{gain.value:+.3f} (95 % of the draws {gain.low:+.3f} to {gain.high:+.3f}), F1 "
-        f"{judgement.before['f1'].value:.3f} and {judgement.after['f1'].value:.3f}"
+    told = "; ".join(
+        f"{name} {judgement.before[key].value:.3f} before and {judgement.after[key].value:.3f} after, difference "
+        f"{judgement.gain[key].value:+.3f} (95 % of the draws {judgement.gain[key].low:+.3f} to "
+        f"{judgement.gain[key].high:+.3f})"
+        for key, name in (("mcc", "Matthews' correlation on held-out polygons"), ("map_f1", ADAPTED_SCORES["map_f1"]))
     )
+    if (whole := facts.whole) is not None:
+        before, after = whole.claimed_before_m2 / 1e4, whole.claimed_after_m2 / 1e4
+        told += f"; the map claims {before:,.1f} ha before and {after:,.1f} ha after"
     words = {
         "better": "The adapted model is better",
         "unproven": f"The adapted model was not shown to be better ({_why_unproven(judgement)})",
         "worse": "The adapted model got worse",
     }
+    if facts.whole is not None and facts.whole.worse:
+        return f"The map got worse, claiming more than it finds: {told}."
+    if judgement.verdict == "worse" and judgement.chosen == AS_IT_WAS:
+        return f"No adaptation that was tried did better: {told}."
     return f"{words[judgement.verdict]}: {told}."

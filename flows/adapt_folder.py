@@ -48,6 +48,8 @@ def adapt_folder(request: AdaptRequest, rasters: Rasters, out: Path, settings: S
                 return Outcome(judged, None)
             map_again(parent, settings, work)
             adaptation = hold(parent, drawn, how, work)
+            if not may_publish(adaptation, unproven=request.unproven):
+                return Outcome(adaptation, None)
             key = run_key(parent, drawn, how, settings, unproven=request.unproven)
             facts = make_products(parent, drawn, key, settings, work)
             publish_to_folder(work, out, facts, parent.footprint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from flows.scene import FloatArray, Scene
 from gee.types import OBSERVED_LABELS, Grid, Observed
 from modeling.adaptation.changes import Change
 from modeling.adaptation.drawn import MOST_WINDOWS, SIDE_PX, UNDRAWN, Ground, windows_around
+from modeling.adaptation.judging import WholeMap
 from modeling.bands import BandSet, assemble
 from modeling.vectors.burn import burn, polygon_runs
 
@@ -112,15 +114,24 @@ def drawn_ground(scene: Scene, bands: BandSet, labels: Labels, before: MapBefore
 
 def undrawn_ground(
     scene: Scene, bands: BandSet, labels: Labels, before: MapBefore, threshold: float, seed: int
-) -> Ground:
-    """Windows around `UNDRAWN_WINDOWS` pixels of the map, the same for the same seed; drawn pixels do not count."""
+) -> tuple[Ground, WholeMap]:
+    """Windows around `UNDRAWN_WINDOWS` pixels of the map, the same for the same seed, and the map as a whole.
+
+    Drawn pixels do not count. How many pixels of the scene each stands for is one by how often it would be drawn (Hansen
+    and Hurwitz 1943).
+    """
     rng = np.random.default_rng(seed)
     half = UNDRAWN_WINDOWS // 2
     kept: list[list[tuple[float, int, int]]] = [[], []]
+    known = claimed = 0
+    right = 0.0
     with rasterio.open(before.probability, driver="GTiff") as file:
         for window in windows(scene.grid):
             values = file.read(1, window=Window.from_slices(*window))
-            for among, where in zip(kept, (np.isfinite(values), values >= threshold), strict=True):
+            claims = values >= threshold
+            known, claimed = known + int(np.isfinite(values).sum()), claimed + int(claims.sum())
+            right += float(values[claims].sum(dtype=np.float64))
+            for among, where in zip(kept, (np.isfinite(values), claims), strict=True):
                 rows, columns = np.nonzero(where)
                 keys = rng.random(len(rows))
                 first = np.argsort(keys)[:half]
@@ -128,10 +139,42 @@ def undrawn_ground(
                     (float(keys[i]), int(rows[i]) + window[0].start, int(columns[i]) + window[1].start) for i in first
                 ]
                 among[:] = sorted(among)[:half]
-    corners = [(row - SIDE_PX // 2, column - SIDE_PX // 2) for among in kept for _, row, column in among]
+        corners = [(row - SIDE_PX // 2, column - SIDE_PX // 2) for among in kept for _, row, column in among]
+        rates = (len(kept[0]) / max(known, 1), len(kept[1]) / max(claimed, 1))
+        stands_for = np.array([_stands_for(file, corner, threshold, rates) for corner in corners], np.float32)
     ground = _cut(scene, bands, labels, corners, [UNDRAWN] * len(corners), before)
     free = ground.owner == UNDRAWN
-    return replace(ground, observed=ground.observed & free, owner=np.full_like(ground.owner, UNDRAWN))
+    found = replace(
+        ground, observed=ground.observed & free, owner=np.full_like(ground.owner, UNDRAWN), stands_for=stands_for
+    )
+    return found, WholeMap(float(claimed), right)
+
+
+def _stands_for(file: Any, corner: Corner, threshold: float, rates: tuple[float, float]) -> FloatArray:
+    """(y, x) of a window: one by the number of windows that hold a pixel on average, 0 where the map is unknown.
+
+    `rates`: how many windows lie around each known pixel of the map, and around each that it claims besides.
+    """
+    values = np.full(
+        (2 * SIDE_PX - 1, 2 * SIDE_PX - 1), np.nan, np.float32
+    )  # what windows lie around that hold a pixel of it
+    first = SIDE_PX // 2 - 1  # where the window begins in it
+    inside = [
+        slice(max(start - first, 0), max(min(start - first + len(values), size), 0))
+        for start, size in zip(corner, file.shape, strict=True)
+    ]
+    at = tuple(slice(p.start - start + first, p.stop - start + first) for p, start in zip(inside, corner, strict=True))
+    values[at] = file.read(1, window=Window.from_slices(*inside))
+    often = rates[0] * _boxed(np.isfinite(values)) + rates[1] * _boxed(values >= threshold)
+    here = np.isfinite(values[first : first + SIDE_PX, first : first + SIDE_PX])
+    return np.divide(1.0, often, out=np.zeros(here.shape), where=here & (often > 0)).astype(np.float32)
+
+
+def _boxed(where: BoolArray) -> npt.NDArray[np.float64]:
+    """How many are true in each square of `SIDE_PX` that lies wholly inside."""
+    sums = np.pad(where.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    rows = sums[SIDE_PX:] - sums[:-SIDE_PX]
+    return np.asarray(rows[:, SIDE_PX:] - rows[:, :-SIDE_PX])
 
 
 def _place(grid: Grid, corner: Corner) -> tuple[tuple[int, int], Affine]:

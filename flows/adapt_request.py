@@ -64,6 +64,6 @@ class Outcome:
 def may_publish(facts: AdaptationFacts, *, unproven: bool) -> bool:
     """Whether an adaptation may become a version: when it is better, or `unproven` and asked for, never when it is worse."""
     judgement = facts.judgement
-    if judgement.chosen == AS_IT_WAS:
+    if judgement.chosen == AS_IT_WAS or (facts.whole is not None and facts.whole.worse):
         return False
     return judgement.verdict == "better" or (unproven and judgement.verdict == "unproven")

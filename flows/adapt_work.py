@@ -21,7 +21,7 @@ import shapely
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
-from flows.adapt_facts import LARGEST_CHANGES, AdaptationFacts, ChangeRow, FarChange
+from flows.adapt_facts import LARGEST_CHANGES, AdaptationFacts, ChangeRow, FarChange, MapChange
 from flows.adapt_ground import (
     MapBefore,
     apart,
@@ -65,7 +65,7 @@ from modeling.adaptation.changes import (
 )  # fmt: skip
 from modeling.adaptation.drawn import Split, split_by_space
 from modeling.adaptation.few_shot import adapt_few_shot
-from modeling.adaptation.judging import AS_IT_WAS
+from modeling.adaptation.judging import AS_IT_WAS, Judgement, WholeMap
 from modeling.model import LandslideModel, load_model, save_model
 from modeling.prediction.allocator import keep_memory
 from modeling.rasters.cog import Category, CogWriter, class_profile, probability_profile
@@ -112,20 +112,21 @@ def adapt(parent: Parent, labels: Labels, how: HowToAdapt, settings: Settings, f
     """Judge and adapt: write the adapted network, the polygons, and what came of it (`JUDGED`) into `folder`.
 
     `labels` are in the coordinates of the map. Without a better candidate no network is written. Raises `LabelsError`
-    and `DataError` for polygons that cannot be used, before any work.
+    and `DataError` for polygons and for a file of rules that cannot be used, before any work.
     """
     model = parent.model
     check_on_map(labels, parent.observed)
+    map_rules(settings.model, model.bands).for_map(parent.scene.grid).subtracts(model, parent.scene)  # or refused now
     split = split_labels(labels, how.few_shot.folds)
     keep_memory()
     report("look at polygons", 0, 1)
     before = _before(parent)
     drawn = drawn_ground(parent.scene, model.bands, labels, before)
-    undrawn = undrawn_ground(parent.scene, model.bands, labels, before, model.threshold, how.seed)
+    undrawn, whole = undrawn_ground(parent.scene, model.bands, labels, before, model.threshold, how.seed)
     report("look at polygons", 1, 1)
     result = adapt_few_shot(
-        model, drawn, undrawn, class_of(labels), split, how.few_shot, seed=how.seed, device=settings.model.device,
-        told=lambda done, total, note: report("adapt", done, total, note),
+        model, drawn, undrawn, class_of(labels), split, how.few_shot, whole=whole, seed=how.seed,
+        device=settings.model.device, told=lambda done, total, note: report("adapt", done, total, note),
     )  # fmt: skip
     digest = ""
     if result.judgement.chosen != AS_IT_WAS:
@@ -184,11 +185,13 @@ def hold(parent: Parent, labels: Labels, how: HowToAdapt, folder: Path) -> Adapt
         report("what changes", done, len(tiles))
     alike_px = sum(patch.pixels for patch in patches if patch.alike)
     allowed = how.rule.allows(alike_px, far_landslide, far_observed)
-    counts = _write_held(parent, folder, codes, allowed)
+    counts, claimed = _write_held(parent, folder, codes, allowed)
     pixel_m2 = grid.pixel_m**2
     judged = AdaptationFacts.from_json((folder / JUDGED).read_text())
     facts = replace(
-        judged, rule=_rule_text(how.rule), within_budget=allowed, far_count=len(patches),
+        judged,
+        whole=_whole(judged.judgement, claimed, pixel_m2),
+        rule=_rule_text(how.rule), within_budget=allowed, far_count=len(patches),
         changes=tuple(
             ChangeRow(code, CHANGE_LABELS[Change(code)], count * pixel_m2)
             for code, count in sorted(counts.items())
@@ -260,9 +263,10 @@ def _alike(
     return alike
 
 
-def _write_held(parent: Parent, folder: Path, codes: Array, allowed: bool) -> Mapping[int, int]:
-    """Write probability.tif and changes.tif; returns the pixels of each code."""
+def _write_held(parent: Parent, folder: Path, codes: Array, allowed: bool) -> tuple[Mapping[int, int], tuple[int, int]]:
+    """Write probability.tif and changes.tif; returns the pixels of each code, and those claimed before and after."""
     grid, counts = parent.scene.grid, Counter[int]()
+    claimed = [0, 0]
     with rasterio.open(folder / MAPPED, driver="GTiff") as file:
         tags = file.tags()
     categories = {int(code): Category(CHANGE_LABELS[code], colour) for code, colour in _COLOURS.items()}
@@ -277,11 +281,23 @@ def _write_held(parent: Parent, folder: Path, codes: Array, allowed: bool) -> Ma
         for window in windows(grid):
             final = within_budget(np.asarray(codes[window]), allowed)
             first, adapted = _read(parent.probability, window), _read(folder / MAPPED, window)
-            probability.write(window, merged(first, adapted, final))
+            made = merged(first, adapted, final)
+            probability.write(window, made)
             changed.write(window, final)
             values, times = np.unique(final, return_counts=True)
             counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
-    return counts
+            for which, values in enumerate((first, made)):
+                claimed[which] += int((values >= parent.model.threshold).sum())
+    return counts, (claimed[0], claimed[1])
+
+
+def _whole(judgement: Judgement, claimed: tuple[int, int], pixel_m2: float) -> MapChange:
+    """What became of the map as a whole, by the landslides that are found of those drawn and held out."""
+    f1 = [
+        float(WholeMap.f1(judgement.candidates[name]["recall"], pixels, judgement.landslides_px))
+        for name, pixels in zip((AS_IT_WAS, judgement.chosen), claimed, strict=True)
+    ]
+    return MapChange(claimed[0] * pixel_m2, claimed[1] * pixel_m2, f1[0], f1[1])
 
 
 def _rule_text(rule: ChangeRule) -> str:

@@ -69,9 +69,11 @@ def adapt(
     """Adapt a map to polygons that you have drawn on it, and publish it as a new version if it is better.
 
     Draw 5 to 50 polygons on the map, of landslides and of what is none, above all where the map is wrong, and in several
-    places: part of them is held out, in turn, to judge by. The network is adapted, the event mapped again, and both maps
-    are scored on held-out polygons. When the adapted one is worse, or was not shown to be better, nothing is published and
-    the exit status is 3. Polygons that cannot be used are named; the exit status is then 2, and nothing is written.
+    places: part of them is held out, in turn, to judge by. Draw some landslides that the map has found, too: what share it
+    finds tells what claiming more, or less, does to the map as a whole. The network is adapted, the event mapped again, and
+    both maps are scored. When the adapted one is worse, on held-out polygons or as a whole, or was not shown to be better,
+    nothing is published and the exit status is 3. Polygons that cannot be used are named; the exit status is then 2, and
+    nothing is written.
 
     Ground further than --reach from any polygon keeps its class unless it is like what you drew; every such change is
     counted, listed and shown in the report, and marked in changes.tif.
@@ -126,16 +128,16 @@ def _show(outcome: Outcome, folder: Path | None) -> None:
     """Print the scores before and after, what changed, and where the version is; leave with `REFUSED` without one."""
     from rich.table import Table
 
+    from flows.adapt_facts import ADAPTED_SCORES
     from flows.run import CONSOLE, say
-    from modeling.adaptation.judging import JUDGED
 
     facts = outcome.adaptation
     judgement = facts.judgement
     table = Table("held-out polygons", "before", "after", "difference, 95 %", title="Adaptation", title_justify="left")
-    for name in JUDGED:
+    for name, shown in ADAPTED_SCORES.items():
         gain = judgement.gain[name]
         told = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        table.add_row(name.upper(), f"{judgement.before[name].value:.3f}", f"{judgement.after[name].value:.3f}", told)
+        table.add_row(shown, f"{judgement.before[name].value:.3f}", f"{judgement.after[name].value:.3f}", told)
     of = f"of {facts.judged_polygons}"
     table.add_row("polygons mostly right", f"{facts.right_before} {of}", f"{facts.right_after} {of}", "")
     CONSOLE.print(table)
@@ -152,6 +154,7 @@ def _show(outcome: Outcome, folder: Path | None) -> None:
 
 
 def _hint(outcome: Outcome) -> str:
-    if outcome.adaptation.judgement.verdict != "unproven":
+    facts = outcome.adaptation
+    if facts.judgement.verdict != "unproven" or (facts.whole is not None and facts.whole.worse):
         return ""
     return "; draw more polygons, or publish it all the same with --unproven"

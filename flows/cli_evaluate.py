@@ -53,6 +53,7 @@ def evaluate(
     matched one for one, in all and by size; calibration, and 95 % intervals. Temperature and threshold are the model's own:
     nothing is fitted here.
     """
+    from flows.interruption import beginning_anew
     from flows.out_folder import require_folder
     from flows.run import say, shown_progress
     from modeling.data.patches import open_patches
@@ -65,7 +66,7 @@ def evaluate(
     loaded, patches = load_model(model), open_patches(data)
     blocks = _blocks(patches, loaded, part, domains)
     keep_memory()
-    with shown_progress():
+    with beginning_anew(), shown_progress():
         where = device_here(device)
         result = score(loaded.to(where), blocks, device=where, matched=True, told=_stage("evaluate"))
     ground = Ground("simulated" in patches.about.source.lower(), learnt_domains(loaded), result.domains)
@@ -230,6 +231,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for pictures and JSON.")] = Path("explanation"),
 ) -> None:
     """Show what a model looks at: Grad-CAM maps, channel attention by input band, and what each band is worth."""
+    from flows.interruption import beginning_anew
     from flows.out_folder import require_folder
     from flows.run import say, shown_progress
     from modeling.data.patches import open_patches
@@ -239,7 +241,7 @@ def explain(
     require_folder(out)
     loaded, opened = load_model(model), open_patches(data)
     blocks = _blocks(opened, loaded, part, domains)
-    with shown_progress():
+    with beginning_anew(), shown_progress():
         from flows.progress import report
 
         written = write_explanation(loaded, blocks, out, patches=patches, way=way, told=report)

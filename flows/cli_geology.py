@@ -33,6 +33,7 @@ def learn_rules(
     landslides off at their edges, so large patches are better.
     """
     from flows.errors import FlowError
+    from flows.interruption import beginning_anew
     from flows.out_folder import require_folder
     from flows.progress import report
     from flows.run import say, shown_progress
@@ -54,7 +55,7 @@ def learn_rules(
     blocks = patches.blocks(part, bands, domains=names_of(domains) or None)
     keep_memory()
     grounds = []
-    with shown_progress():
+    with beginning_anew(), shown_progress():
         for done, block in enumerate(blocks, start=1):
             maps = map_block(loaded, block, bands.channels, before=subtract)
             grounds.append(LabelledGround.of(maps, subtracted=subtract))

@@ -82,6 +82,7 @@ def adapt_unlabelled(
     whether it is better there: look at both maps, or draw polygons and let `quakeslide adapt` judge. How much of the
     ground changes its class is told. Measured on simulated regions, see `quakeslide reproduce generalisation`.
     """
+    from flows.interruption import beginning_anew
     from flows.out_folder import require_folder
     from flows.run import say, shown_progress
     from flows.unlabelled import fitted, how_to, require_new
@@ -92,7 +93,11 @@ def adapt_unlabelled(
     require_folder(out)
     keep_memory()
     given = (pre, post, dem)
-    with _parent(event, version, weights, given, bands, scale, data) as parent, shown_progress():
+    with (
+        beginning_anew(),
+        _parent(event, version, weights, given, bands, scale, data) as parent,
+        shown_progress(),
+    ):
         model = parent.model
         require_new(model, way, out)
         labelled = None if how is None else _source(source, model, weights, work)

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows import wording
-from flows.adapt_facts import verdict_text
+from flows.adapt_facts import ADAPTED_SCORES, verdict_text
 from flows.campaign.wording import campaign_sentences
 from flows.facts import ReportFacts
 from flows.layout import PRODUCTS
@@ -27,9 +27,6 @@ PIXEL_SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou":
 OBJECT_SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 """Scores counted in landslides."""
 
-
-ADAPTED_SCORES = {"mcc": "Matthews' correlation", **{key: name for key, name in PIXEL_SCORES.items() if key != "mcc"}}
-"""Scores of an adaptation, the deciding one first."""
 
 _ADAPTED = ("adaptation", "changes", "labels", "adapted_model", "adapted_model_json")
 

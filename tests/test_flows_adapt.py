@@ -25,7 +25,9 @@ from rasterio.vrt import WarpedVRT
 from flows import adapt as flow
 from flows import cli_adapt
 from flows.adapt import adapt_event
+from flows.adapt_parent import Parent
 from flows.adapt_request import AdaptRequest, Outcome
+from flows.adapt_work import MAPPED
 from flows.copies import download_version
 from flows.errors import FlowError
 from flows.facts import ReportFacts
@@ -34,6 +36,7 @@ from flows.layout import FACTS, ITEM_NAME, PRODUCTS, EventLayout
 from flows.map_event import map_event
 from flows.publish import Publication, read_versions
 from flows.request import MapRequest
+from flows.settings import Settings
 from flows.storage import Store
 from infra.local.stack import LocalStack
 from modeling import networks
@@ -230,6 +233,33 @@ def test_scrambled_polygons_are_refused_and_nothing_is_left(drawing: Drawing, we
     with pytest.raises(typer.Exit) as left:
         cli_adapt._show(outcome, None)
     assert left.value.exit_code == cli_adapt.REFUSED
+
+
+@pytest.mark.usefixtures("adapted")
+def test_a_map_that_claims_more_than_it_finds_is_refused_after_all(
+    drawing: Drawing, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What windows let expect need not be what the network maps: here it calls everything a landslide."""
+
+    def everything(parent: Parent, settings: Settings, folder: Path) -> None:
+        with rasterio.open(parent.probability) as file:
+            profile = {**file.profile, "driver": "GTiff"}
+            with rasterio.open(folder / MAPPED, "w", **profile) as out:
+                out.update_tags(**file.tags())
+                out.write(np.where(np.isfinite(file.read(1)), 0.9, np.nan).astype(np.float32), 1)
+
+    monkeypatch.setattr(flow, "map_again", everything)
+    labels = drawing.write(tmp_path / "drawn.geojson")
+    outcome = adapt_event(asked(labels, weights=weights, version=1, seed=5, reach_m=50_000))
+    whole = outcome.adaptation.whole
+    assert outcome.adaptation.judgement.verdict == "better"
+    assert whole is not None
+    assert whole.worse
+    assert whole.claimed_after_m2 > 10 * whole.claimed_before_m2
+    assert outcome.publication is None
+    assert outcome.text.startswith("The map got worse, claiming more than it finds")
+    assert len(drawing.versions) == 2
+    assert drawing.left() == []
 
 
 def test_polygons_that_cannot_be_used_are_named_and_nothing_is_written(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from modeling.adaptation.judging import AS_IT_WAS, Judgement, judge
+from modeling.adaptation.judging import AS_IT_WAS, Judgement, WholeMap, best_of
+from modeling.adaptation.judging import judge as judge_whole
 from modeling.errors import DataError
 
 POLYGONS = 20
+WHOLE = WholeMap(claimed=10_000, right=8_000)
 LANDSLIDE = np.arange(POLYGONS) < POLYGONS // 2
 
 
@@ -19,6 +23,14 @@ def counts(right: np.ndarray, pixels: int = 100) -> np.ndarray:
     return np.stack(
         [np.where(yes, good, zero), np.where(yes, zero, bad), np.where(yes, bad, zero), np.where(yes, zero, good)], 1
     )
+
+
+def judge(
+    table: dict[str, np.ndarray], groups: Sequence[int], claimed: dict[str, float] | None = None, resamples: int = 500
+) -> Judgement:
+    """Of maps that claim as much as the one before, unless `claimed` says otherwise."""
+    area = dict.fromkeys(table, WHOLE.claimed) | (claimed or {})
+    return judge_whole(table, groups, WHOLE, area, resamples=resamples)
 
 
 def drawn(seed: int, level: float) -> np.ndarray:
@@ -56,9 +68,56 @@ def test_the_best_of_many_that_are_no_better_is_hardly_ever_better() -> None:
 def test_calling_everything_a_landslide_is_not_better_though_f1_rises() -> None:
     guess = counts(np.where(LANDSLIDE, 0.4, 0.6))
     everything = counts(np.where(LANDSLIDE, 1.0, 0.0))
-    found = judge({AS_IT_WAS: guess, "all": everything}, range(POLYGONS))
+    found = judge({AS_IT_WAS: guess, "all": everything}, range(POLYGONS), {"all": 1e6})
     assert found.candidates["all"]["f1"] > found.candidates[AS_IT_WAS]["f1"]
     assert found.verdict != "better"
+
+
+def test_what_finds_more_of_what_was_drawn_by_claiming_more_everywhere_is_not_better() -> None:
+    before = counts(np.where(LANDSLIDE, 0.8, 1.0))
+    more = counts(np.where(LANDSLIDE, 0.95, 0.99))
+    alike = judge({AS_IT_WAS: before, "more": more}, range(POLYGONS), {"more": 11_500})
+    assert (alike.verdict, alike.chosen) == ("better", "more")
+    grown = judge({AS_IT_WAS: before, "more": more}, range(POLYGONS), {"more": 16_000})
+    assert grown.candidates["more"]["mcc"] > grown.candidates[AS_IT_WAS]["mcc"] + 0.1
+    assert grown.candidates["more"]["map_f1"] < grown.candidates[AS_IT_WAS]["map_f1"]
+    assert (grown.verdict != "better", grown.chosen) == (True, AS_IT_WAS)
+
+
+def test_claiming_less_that_finds_as_much_is_better() -> None:
+    before, after = counts(np.where(LANDSLIDE, 0.9, 0.8)), counts(np.where(LANDSLIDE, 0.9, 0.95))
+    found = judge({AS_IT_WAS: before, "less": after}, range(POLYGONS), {"less": 8_500})
+    assert (found.verdict, found.chosen) == ("better", "less")
+    assert found.gain["map_f1"].value == pytest.approx(2 * 8_000 * (1 / 17_389 - 1 / 18_889), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_f1_of_a_whole_map_is_told_by_a_sample_of_its_landslides(seed: int) -> None:
+    """Against the truth, for maps that claim more or less: the estimate knows the area and the recall alone."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random(200_000) < 0.02
+    margin = rng.normal(np.where(truth, 1.5, -3.0), 1.2)
+    p = 1 / (1 + np.exp(-margin))
+    first = margin >= 0
+    whole = WholeMap(float(first.sum()), float(p[first].sum()))
+    sample = np.flatnonzero(truth)[:: rng.integers(4, 8)]
+    landslides = whole.landslides(float(first[sample].mean()), float(len(sample)))
+    for shift in (-1.5, -0.5, 0.0, 0.5, 1.5):
+        made = margin + shift >= 0
+        real = 2 * (made & truth).sum() / (made.sum() + truth.sum())
+        assert float(whole.f1(made[sample].mean(), made.sum(), landslides)) == pytest.approx(real, abs=0.06)
+
+
+def test_a_map_that_claims_nothing_can_be_bettered() -> None:
+    empty = WholeMap(0, 0)
+    assert empty.f1(0.0, 0, empty.landslides(0.0, 300)) == 0
+    assert empty.f1(0.8, 500, empty.landslides(0.0, 300)) == pytest.approx(2 * 0.8 * 300 / 800)
+
+
+def test_only_what_is_nowhere_worse_is_chosen() -> None:
+    scores = {"map_f1": np.array([0.5, 0.9, 0.6, 0.6]), "mcc": np.array([0.5, 0.4, 0.5, 0.7])}
+    assert best_of(scores) == 2
+    assert best_of({name: values[:2] for name, values in scores.items()}) == 0
 
 
 def test_groups_are_drawn_as_one() -> None:

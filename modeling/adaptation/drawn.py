@@ -46,6 +46,8 @@ class Ground:
     """(window,): index of the polygon that a window was cut for, `UNDRAWN` for a window of undrawn ground."""
     mapped: FloatArray | None = None
     """(window, y, x): probability in the map before, NaN where it is not known or not this network's; None: nowhere known."""
+    stands_for: FloatArray | None = None
+    """(window, y, x): how many pixels of the scene each of these stands for; None: one each."""
 
     def __post_init__(self) -> None:
         """Raise `DataError` when the parts do not fit together."""
@@ -58,6 +60,12 @@ class Ground:
 
     def __len__(self) -> int:
         return len(self.own)
+
+    @property
+    def pixels(self) -> DoubleArray:
+        """(window, y, x): how many pixels of the scene each stands for, 0 where it is not observed."""
+        each = np.float64(1) if self.stands_for is None else self.stands_for.astype(np.float64)
+        return np.where(self.observed, each, 0.0)
 
     @property
     def scored(self) -> BoolArray:

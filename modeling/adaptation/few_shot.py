@@ -21,7 +21,7 @@ from torch import nn
 
 from modeling.adaptation.anchored import Bench, FewShot, bench_of, cross_entropy, head_bias, shifted, step_name
 from modeling.adaptation.drawn import BoolArray, Ground, Split, pixel_weights
-from modeling.adaptation.judging import AS_IT_WAS, Judgement, judge
+from modeling.adaptation.judging import AS_IT_WAS, Judgement, WholeMap, judge
 from modeling.adaptation.result import adapted
 from modeling.data.batches import FloatArray
 from modeling.errors import DataError
@@ -63,11 +63,13 @@ class FewShotResult:
 @flushed_denormals()
 def adapt_few_shot(
     model: LandslideModel, drawn: Ground, undrawn: Ground, landslide: BoolArray, split: Split,
-    settings: FewShot | None = None, *, seed: int = 0, device: str = "auto", told: Told | None = None,
+    settings: FewShot | None = None, *, whole: WholeMap | None = None, seed: int = 0, device: str = "auto",
+    told: Told | None = None,
 ) -> FewShotResult:  # fmt: skip
     """Adapt `model` to polygons: `landslide` (polygon,) is their class, `drawn` the windows around them.
 
-    `undrawn` are windows from elsewhere in the scene, whose pixels nobody has labelled. `model` is not changed. Raises
+    `undrawn` are windows from elsewhere in the scene, whose pixels nobody has labelled; `whole` is the map before, by default
+    as these windows and the polygons tell it. `model` is not changed. Raises
     `DataError` when a class has fewer than `LEAST_OF_A_CLASS` polygons with observed pixels.
     """
     begun = time.monotonic()
@@ -75,10 +77,10 @@ def adapt_few_shot(
     for of_class, name in ((landslide, "landslide"), (~landslide, "not-landslide")):
         if (count := int((usable & of_class).sum())) < LEAST_OF_A_CLASS:
             raise DataError(f"{count} {name} polygons lie on observed ground: {LEAST_OF_A_CLASS} at least are needed")
-    bench = bench_of(model, drawn, undrawn, landslide, settings or FewShot(), device, seed)
+    bench = bench_of(model, drawn, undrawn, landslide, settings or FewShot(), device, seed, whole)
     bench, notes = _within_time(bench, split.folds)
-    counts, margins = cross_validated(bench, split, told)
-    judgement = judge(counts, split.group.tolist(), seed=seed)
+    counts, margins, claimed = cross_validated(bench, split, told)
+    judgement = judge(counts, split.group.tolist(), bench.whole, claimed, seed=seed)
     chosen = judgement.chosen
     made, everything = model, np.ones(len(landslide), bool)
     if chosen != AS_IT_WAS:
@@ -103,23 +105,30 @@ def adapt_few_shot(
 
 def cross_validated(
     bench: Bench, split: Split, told: Told | None = None
-) -> tuple[dict[str, Counts], dict[str, FloatArray]]:
-    """Held-out counts (polygon, 4), and held-out margins of the scored pixels in their order, of each candidate.
+) -> tuple[dict[str, Counts], dict[str, FloatArray], dict[str, float]]:
+    """Of each candidate held-out counts (polygon, 4), held-out margins of the scored pixels in their order, and how many
+    pixels of the scene it claims.
 
     The polygons of the fold that is held out are undrawn ground for the fit: the network sees their pixels as it sees all
     ground between polygons, without their class.
     """
     scored, settings = bench.drawn.scored, bench.settings
-    margins = {name: bench.first[: len(bench.drawn)].copy() for name in settings.candidates}
+    drawn = len(bench.drawn)
+    margins = {name: bench.first[:drawn].copy() for name in settings.candidates}
+    grown = dict.fromkeys(settings.candidates, 0.0)  # where nobody has drawn, as the mean of the folds
     done, total = 0, split.folds * max(len(settings.trained), 1)
     for fold in range(split.folds):
         kept = split.fold != fold
         held = np.flatnonzero(~kept[bench.drawn.own])
         if "shift" in margins:
-            margins["shift"][held] += bench.best_shift(kept)
+            shift = bench.best_shift(kept)
+            margins["shift"][held] += shift
+            grown["shift"] += bench.grown(bench.first[drawn:] + shift) / split.folds
         for capacity in settings.trained:
             for step, network in bench.fits(capacity, kept):
-                margins[step_name(capacity, step)][held] = bench.margins(network, held)
+                found = bench.margins(network, np.append(held, np.arange(drawn, len(bench.windows))))
+                margins[step_name(capacity, step)][held] = found[: len(held)]
+                grown[step_name(capacity, step)] += bench.grown(found[len(held) :]) / split.folds
             done += 1
             if told is not None:
                 told(done, total, f"part {fold + 1} of {split.folds} held out, {capacity}")
@@ -130,7 +139,9 @@ def cross_validated(
         parts = (claimed & truth, claimed & ~truth, ~claimed & truth, ~claimed & ~truth)
         columns = [np.bincount(owner[part], minlength=len(bench.landslide)) for part in parts]
         counts[name] = np.stack(columns, axis=1).astype(np.float64)
-    return counts, {name: found[scored] for name, found in margins.items()}
+    before = counts[AS_IT_WAS][:, :2].sum()
+    claims = {name: bench.whole.claimed + grown[name] + counts[name][:, :2].sum() - before for name in counts}
+    return counts, {name: found[scored] for name, found in margins.items()}, claims
 
 
 def _recalibrated(bench: Bench, network: nn.Module, held_out: FloatArray) -> tuple[float, nn.Module]:
