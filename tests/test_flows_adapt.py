@@ -14,7 +14,6 @@ import pytest
 import rasterio
 import shapely
 import typer
-from fakes.drawing import DrawnPolygons, draw, scrambled
 from fakes.quakes import EVENT_ID, SmallQuake
 from fakes.shy import shy_network
 from fakes.training import Tiny
@@ -27,6 +26,7 @@ from flows import cli_adapt
 from flows.adapt import adapt_event
 from flows.adapt_parent import Parent
 from flows.adapt_request import AdaptRequest, Outcome
+from flows.adapt_trial.drawing import DrawnPolygons, draw, scrambled
 from flows.adapt_work import MAPPED
 from flows.copies import download_version
 from flows.errors import FlowError

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from fakes.drawing import draw
-from fakes.pair import AT, raster_options, write_pair
+from fakes.options import raster_options
 from fakes.quakes import SmallQuake
 from fakes.shy import shy_network
 from fakes.training import register_tiny
@@ -21,6 +20,8 @@ from flows import cli
 from flows.adapt_folder import adapt_folder
 from flows.adapt_parent import Rasters, folder_parent
 from flows.adapt_request import AdaptRequest
+from flows.adapt_trial.drawing import draw
+from flows.adapt_trial.pair import AT, write_pair
 from flows.copies import folder_run_key
 from flows.errors import FlowError, PublicationError
 from flows.facts import ReportFacts

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from fakes.pair import AT, write_pair
 from scipy import ndimage
 
 from flows.adapt_ground import MapBefore, undrawn_ground
+from flows.adapt_trial.pair import AT, write_pair
 from flows.labels_file import DrawnPolygon, Labels
 from flows.map_raster import PairScene
 from modeling.adaptation.drawn import SIDE_PX, UNDRAWN

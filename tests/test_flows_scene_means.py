@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from fakes.pair import write_pair
 from fakes.quakes import SmallQuake
 from fakes.weights import untrained
 
 from flows.adapt_parent import Rasters, folder_parent
+from flows.adapt_trial.pair import write_pair
 from flows.facts import ReportFacts
 from flows.map_raster import map_raster_pair
 from flows.mapping import write_probability

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.pair import raster_options, write_pair
+from fakes.options import raster_options
 from fakes.quakes import SmallQuake
 from fakes.shy import shy_network
 from fakes.training import register_tiny
 
 from flows import cli
 from flows.adapt_parent import Rasters
+from flows.adapt_trial.pair import write_pair
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
 from flows.unlabelled import RECIPES, SUFFIXES, how_to

@@ -21,9 +21,7 @@ from modeling.model import LandslideModel, load_model, save_model
 COUNT = 16
 LANDSLIDE = np.arange(COUNT) % 2 == 0
 SPLIT = Split(np.arange(COUNT), np.arange(COUNT) // 2 % 4, 100.0)
-QUICK = FewShot(
-    capacities=("shift", "norms", "all"), steps=(5, 15), norms_rate=5e-2, all_rate=5e-2, anchor=0.1, batch=4
-)
+QUICK = FewShot(steps=(5, 15), rate=5e-2, anchor=0.1, batch=4)
 
 
 @pytest.fixture(autouse=True)
@@ -114,14 +112,12 @@ def test_scrambled_polygons_are_never_better(seed: int) -> None:
     while (scrambled == LANDSLIDE).mean() not in (0.5,):  # not by chance nearly right, or nearly opposite
         scrambled = np.random.default_rng((seed, 1)).permutation(scrambled)
         seed += 1
-    found = adapted(
-        scrambled, FewShot(capacities=("norms",), steps=(5, 15), norms_rate=5e-2, anchor=0.1, batch=4)
-    ).judgement
+    found = adapted(scrambled, FewShot(capacities=("all",), steps=(5, 15), rate=5e-2, anchor=0.1, batch=4)).judgement
     assert found.verdict != "better"
 
 
 def test_the_model_before_is_not_touched_and_the_same_call_gives_the_same() -> None:
-    settings = FewShot(capacities=("norms",), steps=(3,), norms_rate=1e-2)
+    settings = FewShot(capacities=("all",), steps=(3,), rate=1e-2)
     start = model()
     state = {name: tensor.clone() for name, tensor in start.network.state_dict().items()}
     drawn = ground(COUNT, 1, LANDSLIDE)
@@ -133,7 +129,7 @@ def test_the_model_before_is_not_touched_and_the_same_call_gives_the_same() -> N
 
 
 def test_a_held_out_polygon_is_scored_by_a_model_that_has_not_seen_its_class() -> None:
-    drawn, settings = ground(COUNT, 1, LANDSLIDE), FewShot(capacities=("shift", "norms"), steps=(4,), norms_rate=1e-2)
+    drawn, settings = ground(COUNT, 1, LANDSLIDE), FewShot(steps=(4,), rate=1e-2)
     level = np.where(LANDSLIDE, 0.1 + 0.04 * np.arange(COUNT), 0.05)  # a map that is right about some of them
     level = np.where(drawn.owner == UNDRAWN, 0.02, level[drawn.owner])
     drawn = replace(drawn, mapped=np.where(drawn.observed, level, np.nan).astype(np.float32))
@@ -146,7 +142,7 @@ def test_a_held_out_polygon_is_scored_by_a_model_that_has_not_seen_its_class() -
         bench = bench_of(model(), drawn, undrawn, landslide, settings, "cpu", 0)
         margins.append(cross_validated(bench, SPLIT)[1])
     inside = held[drawn.owner[drawn.scored]]
-    for name in ("shift", "norms, 4 steps"):
+    for name in ("shift", "all, 4 steps"):
         assert np.allclose(margins[0][name][inside], margins[1][name][inside], atol=1e-5)
         assert not np.allclose(margins[0][name][~inside], margins[1][name][~inside], atol=1e-3)
 
@@ -155,7 +151,7 @@ def test_the_anchor_holds_undrawn_ground() -> None:
     drawn, undrawn = ground(COUNT, 1, LANDSLIDE), ground(6, 2)
     moved = {}
     for anchor in (0.0, 30.0):
-        settings = FewShot(capacities=("all",), steps=(20,), all_rate=2e-2, anchor=anchor, l2_sp=0.0)
+        settings = FewShot(capacities=("all",), steps=(20,), rate=2e-2, anchor=anchor, l2_sp=0.0)
         bench = bench_of(model(), drawn, undrawn, LANDSLIDE, settings, "cpu", 0)
         network = bench.fitted("all, 20 steps", np.ones(COUNT, bool))
         now, first = bench.undrawn_sample(network)
@@ -195,7 +191,6 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
 def test_on_a_slow_machine_less_is_tried_and_it_is_said() -> None:
     result = adapted(settings=replace(QUICK, seconds=1e-3))
     assert result.settings.steps == (5,)
-    assert result.settings.trained == ("norms",)
     assert "to stay within" in result.notes[0]
 
 

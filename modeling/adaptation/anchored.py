@@ -31,8 +31,8 @@ from modeling.prediction.inference import computes_bfloat16
 from modeling.scoring.metrics import scores_of
 from modeling.training.losses import margin_of
 
-CAPACITIES = ("shift", "norms", "all")
-"""What may move: the decision alone; besides it the factors of batch norms and the head; every weight."""
+CAPACITIES = ("shift", "all")
+"""What may move: the decision alone; every weight, with the decision then held to the area that such a shift gives."""
 _AT_ONCE = 16
 _SAMPLE = 200_000
 _FARTHEST_SHIFT, _SHIFTS = 12.0, 481  # of calibrated logits, and how many are tried
@@ -51,16 +51,14 @@ class FewShot:
 
     capacities: tuple[str, ...] = CAPACITIES
     """What is tried, of `CAPACITIES`, the simplest first."""
-    steps: tuple[int, ...] = (8, 16, 32)
+    steps: tuple[int, ...] = (16, 32, 64)
     """Numbers of steps that are tried; one run goes through all."""
     folds: int = 5
     """Of the cross-validation; fewer where there are fewer groups of polygons."""
     batch: int = 8
     """Windows a step: half with polygons, half undrawn."""
-    norms_rate: float = 1e-3
-    """Adam's learning rate for `norms`."""
-    all_rate: float = 1e-4
-    """Adam's learning rate for `all`."""
+    rate: float = 1e-4
+    """Adam's learning rate."""
     anchor: float = 1.0
     """Weight of staying where the model was on undrawn ground, to that of what was drawn."""
     l2_sp: float = 1e-2
@@ -80,20 +78,20 @@ class FewShot:
             raise DataError(f"--seconds {self.seconds:g} cannot be: give a finite number above 0")
 
     @property
-    def trained(self) -> tuple[str, ...]:
-        """The capacities that take steps."""
-        return tuple(capacity for capacity in self.capacities if capacity != "shift")
+    def trains(self) -> bool:
+        """Whether steps are taken."""
+        return "all" in self.capacities
 
     @property
     def candidates(self) -> tuple[str, ...]:
         """The names of all that is tried, the simplest first."""
         names = [AS_IT_WAS, *(["shift"] if "shift" in self.capacities else [])]
-        return (*names, *(step_name(capacity, n) for capacity in self.trained for n in self.steps))
+        return (*names, *(step_name(n) for n in self.steps if self.trains))
 
 
-def step_name(capacity: str, steps: int) -> str:
+def step_name(steps: int) -> str:
     """The name of a candidate that is trained."""
-    return f"{capacity}, {steps} steps"
+    return f"all, {steps} steps"
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +147,21 @@ class Bench:
             return self.first[count:][seen][order].astype(np.float64), first
         return self.margins(network, np.arange(count, len(self.windows)))[seen][order].astype(np.float64), first
 
+    def held_to_area(self, network: nn.Module, shift: float) -> nn.Module:
+        """`network`, its decision moved so that undrawn ground has as much landslide as in the map before with this shift.
+
+        As it is where that has none, or the network has no bias for it.
+        """
+        undrawn, pixels = self.first[len(self.drawn) :], self.undrawn.pixels
+        wanted = float(pixels[undrawn + shift >= self.boundary].sum())
+        if wanted == 0 or head_bias(self.start, self.model) is None:
+            return network
+        now = self.margins(network, np.arange(len(self.drawn), len(self.windows)))
+        order = np.argsort(-now, axis=None)
+        sums = pixels.reshape(-1)[order].cumsum()
+        edge = now.reshape(-1)[order][min(int(np.searchsorted(sums, wanted)), len(sums) - 1)]
+        return shifted(network, self.model, float(self.boundary - edge))
+
     def grown(self, undrawn: FloatArray) -> float:
         """How many more pixels of the scene are claimed than by the map before, by margins (window, y, x) of undrawn ground."""
         flip = (undrawn >= self.boundary).astype(np.int8) - (self.first[len(self.drawn) :] >= self.boundary)
@@ -162,8 +175,7 @@ class Bench:
         """The network of one candidate, fitted to the polygons `kept`."""
         if candidate == "shift":
             return shifted(self.start, self.model, self.best_shift(kept))
-        capacity = candidate.partition(",")[0]
-        return next(network for step, network in self.fits(capacity, kept) if step_name(capacity, step) == candidate)
+        return next(network for step, network in self.fits(kept) if step_name(step) == candidate)
 
     def best_shift(self, kept: BoolArray) -> float:
         """What added to the margin is best by what decides (`modeling.adaptation.judging.best_of`) on the `kept` polygons."""
@@ -184,16 +196,17 @@ class Bench:
         map_f1 = map_f1 - _COST_OF_SHIFT * np.abs(edges - self.boundary) / self.model.temperature
         return float(self.boundary - edges[best_of({"map_f1": map_f1, "mcc": scores["mcc"]})])
 
-    def fits(self, capacity: str, kept: BoolArray) -> Iterator[tuple[int, nn.Module]]:
+    def fits(self, kept: BoolArray) -> Iterator[tuple[int, nn.Module]]:
         """Train on the `kept` polygons; gives the network, in evaluation mode, at each number of steps that is tried."""
         settings, rng = self.settings, np.random.default_rng((self.seed, *np.flatnonzero(kept).tolist()))
         network = copy.deepcopy(self.start)
-        moving = _movable(network, self.model.classes, capacity)
+        moving = list(network.parameters())
         origin = [parameter.detach().clone() for parameter in moving]
-        optimiser = torch.optim.Adam(moving, settings.norms_rate if capacity == "norms" else settings.all_rate)
+        optimiser = torch.optim.Adam(moving, settings.rate)
         weight = pixel_weights(self.drawn, self.landslide, kept)
         own, half = self.drawn.own, settings.batch // 2
         usable = kept[own] & (weight > 0).any(axis=(1, 2))
+        shift = self.best_shift(kept)
         of_class = [np.flatnonzero(usable & (self.landslide[own] == wanted)) for wanted in (True, False)]
         for step in range(1, settings.steps[-1] + 1):
             chosen = np.concatenate([rng.choice(which, -(-half // 2)) for which in of_class])
@@ -208,7 +221,7 @@ class Bench:
             nn.utils.clip_grad_norm_(moving, _LONGEST_GRADIENT)
             optimiser.step()
             if step in settings.steps:
-                yield step, network
+                yield step, self.held_to_area(network, shift)
 
     def _loss(self, network: nn.Module, chosen: npt.NDArray[np.int64], weight: FloatArray) -> torch.Tensor:
         """What was drawn, each class one half, and undrawn ground held to the first map; windows by number."""
@@ -338,15 +351,3 @@ def _margins(model: LandslideModel, network: nn.Module, windows: FloatArray, dev
 
 def _ends(network: nn.Module, classes: int) -> list[nn.Conv2d]:
     return [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.out_channels == classes]
-
-
-def _movable(network: nn.Module, classes: int, capacity: str) -> list[nn.Parameter]:
-    """The parameters that a capacity moves; all others stop asking for gradients."""
-    modules = list(network.modules())
-    if capacity != "all":
-        norms = [m for m in modules if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm))]
-        modules = [*norms, *_ends(network, classes)]
-    chosen = {id(parameter): parameter for module in modules for parameter in module.parameters(recurse=False)}
-    for parameter in network.parameters():
-        parameter.requires_grad_(id(parameter) in chosen)
-    return list(chosen.values())

@@ -1,6 +1,6 @@
 """A model adapted to a place by a few polygons that an analyst has drawn there, and judged by polygons it has not seen.
 
-How much may move (a shift of the decision; batch-norm factors and the head; everything) and for how many steps is chosen by
+How much may move (a shift of the decision; everything) and for how many steps is chosen by
 cross-validation over polygons, split by space, with the choice inside of what is judged (`modeling.adaptation.judging`);
 how a fit is held on undrawn ground is `modeling.adaptation.anchored`.
 
@@ -36,7 +36,7 @@ LEAST_OF_A_CLASS = 2
 """Polygons of each class that are needed: one to learn from, one to judge by."""
 SUFFIX = "drawn"
 """What the name of an adapted model ends with."""
-_TIMED_STEPS = (1, 2, 3)
+_TIMED_STEPS = (1, 5, 9)  # apart, because what is given after each takes time as well
 _LOG_RANGE = 3.0  # the temperature changes by a factor of 20 at most
 
 
@@ -116,7 +116,6 @@ def cross_validated(
     drawn = len(bench.drawn)
     margins = {name: bench.first[:drawn].copy() for name in settings.candidates}
     grown = dict.fromkeys(settings.candidates, 0.0)  # where nobody has drawn, as the mean of the folds
-    done, total = 0, split.folds * max(len(settings.trained), 1)
     for fold in range(split.folds):
         kept = split.fold != fold
         held = np.flatnonzero(~kept[bench.drawn.own])
@@ -124,14 +123,12 @@ def cross_validated(
             shift = bench.best_shift(kept)
             margins["shift"][held] += shift
             grown["shift"] += bench.grown(bench.first[drawn:] + shift) / split.folds
-        for capacity in settings.trained:
-            for step, network in bench.fits(capacity, kept):
-                found = bench.margins(network, np.append(held, np.arange(drawn, len(bench.windows))))
-                margins[step_name(capacity, step)][held] = found[: len(held)]
-                grown[step_name(capacity, step)] += bench.grown(found[len(held) :]) / split.folds
-            done += 1
-            if told is not None:
-                told(done, total, f"part {fold + 1} of {split.folds} held out, {capacity}")
+        for step, network in bench.fits(kept) if settings.trains else ():
+            found = bench.margins(network, np.append(held, np.arange(drawn, len(bench.windows))))
+            margins[step_name(step)][held] = found[: len(held)]
+            grown[step_name(step)] += bench.grown(found[len(held) :]) / split.folds
+        if told is not None:
+            told(fold + 1, split.folds, f"part {fold + 1} of {split.folds} held out")
     truth, owner = bench.landslide[bench.drawn.owner[scored]], bench.drawn.owner[scored]
     counts = {}
     for name, found in margins.items():
@@ -175,23 +172,22 @@ def _within_time(bench: Bench, folds: int) -> tuple[Bench, tuple[str, ...]]:
     settings = bench.settings
     if head_bias(bench.start, bench.model) is None:
         settings = replace(settings, capacities=tuple(name for name in settings.capacities if name != "shift"))
-    if not settings.trained:
+    if not settings.trains:
         return bench.with_settings(settings), ()
     timed = bench.with_settings(replace(settings, steps=_TIMED_STEPS))
     moments = [time.monotonic()]
-    for _ in timed.fits(settings.trained[-1], np.ones(len(bench.landslide), bool)):
+    for _ in timed.fits(np.ones(len(bench.landslide), bool)):
         moments.append(time.monotonic())
-    a_step, asked = float(np.diff(moments).min()), settings  # the first one also makes room for all that follow
+    # The first one also makes room for all that follow.
+    a_step, asked = float(np.diff(moments)[1:].min()) / (_TIMED_STEPS[1] - _TIMED_STEPS[0]), settings
 
     def needed(made: FewShot) -> float:
-        return (folds * len(made.trained) + 1) * made.steps[-1] * a_step
+        return (folds + 1) * made.steps[-1] * a_step
 
     while needed(settings) > settings.seconds and len(settings.steps) > 1:
         settings = replace(settings, steps=settings.steps[:-1])
-    while needed(settings) > settings.seconds and len(settings.trained) > 1:
-        settings = replace(settings, capacities=settings.capacities[:-1])
     note = (
         f"a step takes {a_step:.1f} s on this machine: to stay within {settings.seconds:g} s, no more than"
-        f" {settings.steps[-1]} steps of {' and '.join(settings.trained)} were tried"
+        f" {settings.steps[-1]} steps were tried"
     )
     return bench.with_settings(settings), () if settings == asked else (note,)

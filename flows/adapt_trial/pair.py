@@ -11,9 +11,8 @@ from flows.adapt_parent import Rasters
 from modeling.simulate import Region, layers_of
 
 AT = rasterio.Affine(10, 0, 600_000, 0, -10, 3_300_000)
-"""Where they lie, in EPSG:32648."""
-
-
+"""Where they lie, in `CRS`."""
+CRS = "EPSG:32648"
 COLOURS = ("blue", "green", "red", "nir")
 
 
@@ -31,16 +30,10 @@ def write_pair(region: Region, folder: Path, *, apart: bool = False) -> Rasters:
     return Rasters((whole[0],), (whole[1],), dem)
 
 
-def raster_options(rasters: Rasters) -> tuple[object, ...]:
-    """What they are on the command line."""
-    given = {"--pre": rasters.pre, "--post": rasters.post, "--dem": (rasters.dem,)}
-    return tuple(word for option, files in given.items() for file in files for word in (option, file))
-
-
 def _write(path: Path, bands: dict[str, np.ndarray]) -> Path:
     height, width = next(iter(bands.values())).shape
     profile = {"driver": "GTiff", "count": len(bands), "height": height, "width": width, "dtype": "float32"}
-    with rasterio.open(path, "w", **profile, crs="EPSG:32648", transform=AT, nodata=np.nan) as file:
+    with rasterio.open(path, "w", **profile, crs=CRS, transform=AT, nodata=np.nan) as file:
         for index, (name, values) in enumerate(bands.items(), start=1):
             file.write(values.astype(np.float32), index)
             file.set_band_description(index, name)
