@@ -16,6 +16,7 @@ import torch
 import typer
 
 from flows import cli, cli_evaluate
+from flows.interruption import INTERRUPTED
 from modeling import networks
 from modeling.bands import BandSet
 from modeling.benchmark.speed import inference_speed
@@ -67,6 +68,24 @@ def weights(patches: PatchSet, tmp_path_factory: pytest.TempPathFactory) -> Path
         temperature=1.0, threshold=0.5, weights_hash="", card={},
     )  # fmt: skip
     return save_model(model, tmp_path_factory.mktemp("weights"))
+
+
+ANEW = "interrupted; nothing is kept of this: the same command begins anew\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "does"),
+    [("evaluate", "modeling.scoring.evaluate.evaluate"), ("explain", "modeling.explaining.explain_files.explain")],
+)
+def test_nothing_is_promised_of_what_keeps_nothing(
+    run: Run, patches: PatchSet, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, does: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(does, interrupted)
+    status, _, err = run(command, weights, "--data", patches.path, "--out", tmp_path / "out")
+    assert (status, err) == (INTERRUPTED, ANEW)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "benchmark", "explain"])

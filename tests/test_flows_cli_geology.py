@@ -85,3 +85,15 @@ def test_a_network_of_two_dates_cannot_be_subtracted(run: Run, patches: PatchSet
     status, _, err = run("learn-rules", weights, "--data", patches.path, "--subtract", "--out", tmp_path / "r.json")
     assert status == 2
     assert "one date" in err
+
+
+def test_nothing_is_promised_of_an_interrupted_mapping(
+    run: Run, patches: PatchSet, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modeling.geology.scheme.map_block", interrupted)
+    status, _, err = run("learn-rules", weights, "--data", patches.path, "--out", tmp_path / "r.json")
+    assert (status, err) == (130, "interrupted; nothing is kept of this: the same command begins anew\n")
+    assert not (tmp_path / "r.json").exists()

@@ -17,6 +17,7 @@ from fakes.training import register_tiny
 from flows import cli
 from flows.adapt_parent import Rasters
 from flows.adapt_trial.pair import write_pair
+from flows.interruption import INTERRUPTED
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
 from flows.unlabelled import RECIPES, SUFFIXES, how_to
@@ -105,13 +106,24 @@ def test_what_is_missing_is_said_before_anything_is_done(small_quake: SmallQuake
     assert not (tmp_path / "models").exists()
 
 
-def test_bands_in_separate_files_are_all_taken(small_quake: SmallQuake, tmp_path: Path, run: Run) -> None:
+def test_bands_in_separate_files_are_all_taken(
+    small_quake: SmallQuake, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, rasters, weights = mapped(small_quake, tmp_path, apart=True)
     status, _, err = run(first, "--way", "norms", *raster_options(rasters), "--weights", weights)
     assert (status, err) == (0, "")
     lost = raster_options(replace(rasters, pre=(tmp_path / "lost.tif", *rasters.pre)))
     status, _, err = run(first, "--way", "norms", *lost, "--weights", weights)
     assert (status, "lost.tif: there is no such file" in err) == (cli.BAD_INPUT, True)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.unlabelled.fitted", interrupted)
+    again = tmp_path / "again"
+    status, _, err = run(first, "--way", "norms", *raster_options(rasters), "--weights", weights, "--out", again)
+    assert (status, err) == (INTERRUPTED, "interrupted; nothing is kept of this: the same command begins anew\n")
+    assert not again.exists()
 
 
 def test_a_way_takes_its_own_recipes_only(tmp_path: Path, run: Run) -> None:

@@ -106,6 +106,29 @@ def test_what_is_trained_is_counted_on_top_of_the_map() -> None:
     )  # bfloat16
 
 
+def test_what_is_trained_claims_as_much_elsewhere_as_the_map_before_with_a_shift() -> None:
+    drawn = ground(COUNT, 1, LANDSLIDE)
+    scars = ground(6, 2, np.arange(6) % 2 == 0)  # that nobody has drawn on; the map has found a part of them
+    values = np.where(scars.owner == UNDRAWN, 0.05, np.linspace(0.2, 0.7, SIDE_PX)[None, :, None]).astype(np.float32)
+    stands_for = np.random.default_rng(3).uniform(1, 50, values.shape).astype(np.float32)
+    undrawn = replace(
+        scars, owner=np.full_like(scars.owner, UNDRAWN), own=np.full_like(scars.own, UNDRAWN),
+        mapped=np.where(scars.observed, values, np.nan).astype(np.float32), stands_for=stands_for,
+    )  # fmt: skip
+    bench = bench_of(model(), drawn, undrawn, LANDSLIDE, replace(QUICK, steps=(4,)), "cpu", 0)
+    _, trained = next(bench.fits(np.ones(COUNT, bool)))
+    first = bench.first[COUNT:]
+    for shift in (0.0, 0.4, -0.3):
+        held = bench.held_to_area(trained, shift)
+        now = bench.margins(held, np.arange(COUNT, len(bench.windows)))
+        wanted = undrawn.pixels[first + shift >= bench.boundary].sum()
+        assert wanted > 0
+        assert undrawn.pixels[now >= bench.boundary].sum() == pytest.approx(wanted, rel=0.05)
+        assert bench.grown(now) == pytest.approx(
+            wanted - undrawn.pixels[first >= bench.boundary].sum(), abs=0.05 * wanted
+        )
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_scrambled_polygons_are_never_better(seed: int) -> None:
     scrambled = np.random.default_rng(seed).permutation(LANDSLIDE)
