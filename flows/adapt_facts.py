@@ -143,8 +143,6 @@ _ADAPTER = TypeAdapter(AdaptationFacts)
 
 
 def _why_unproven(judgement: Judgement) -> str:
-    if judgement.chosen == AS_IT_WAS and judgement.candidates[AS_IT_WAS]["mcc"] >= 1:
-        return "the map is right about every polygon that was judged already: draw where it is wrong"
     if judgement.share_above < CONVINCED:
         return f"both scores rose in {judgement.share_above:.0%} of the draws, {CONVINCED:.0%} are asked"
     above = f"above 0 in {judgement.share_above_chance:.0%} of the draws, {LEVEL:.0%} are asked"
@@ -168,8 +166,8 @@ def verdict_text(facts: AdaptationFacts) -> str:
         "unproven": f"The adapted model was not shown to be better ({_why_unproven(judgement)})",
         "worse": "The adapted model got worse",
     }
+    if judgement.verdict != "better" and judgement.candidates[AS_IT_WAS]["mcc"] >= 1:
+        return f"The map is right about every polygon that was judged already, draw where it is wrong: {told}."
     if facts.whole is not None and facts.whole.worse:
         return f"The map got worse, claiming more than it finds: {told}."
-    if judgement.verdict == "worse" and judgement.chosen == AS_IT_WAS:
-        return f"No adaptation that was tried did better: {told}."
     return f"{words[judgement.verdict]}: {told}."

@@ -155,9 +155,8 @@ def _stands_for(file: Any, corner: Corner, threshold: float, rates: tuple[float,
 
     `rates`: how many windows lie around each known pixel of the map, and around each that it claims besides.
     """
-    values = np.full(
-        (2 * SIDE_PX - 1, 2 * SIDE_PX - 1), np.nan, np.float32
-    )  # what windows lie around that hold a pixel of it
+    # All that windows lie around which hold a pixel of this one.
+    values = np.full((2 * SIDE_PX - 1, 2 * SIDE_PX - 1), np.nan, np.float32)
     first = SIDE_PX // 2 - 1  # where the window begins in it
     inside = [
         slice(max(start - first, 0), max(min(start - first + len(values), size), 0))

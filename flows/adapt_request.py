@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.adapt_facts import AdaptationFacts, verdict_text
 from flows.adapt_work import HowToAdapt
 from flows.publish import Publication
-from modeling.adaptation.anchored import CAPACITIES, FewShot
+from modeling.adaptation.anchored import FewShot
 from modeling.adaptation.changes import ChangeRule
 from modeling.adaptation.judging import AS_IT_WAS
 
@@ -29,8 +29,7 @@ class AdaptRequest(BaseModel):
         ChangeRule.budget, description="What may change elsewhere, as a share of the landslides there."
     )
     seconds: float = Field(FewShot.seconds, description="Time to adapt and judge.")
-    capacities: tuple[str, ...] = Field(CAPACITIES, description="What may move of the network, in turn.")
-    steps: tuple[int, ...] = Field(FewShot.steps, description="Numbers of training steps that are tried.")
+    steps: int = Field(FewShot.steps, description="Training steps, at most; 0: the decision alone is shifted.")
     seed: int = Field(0, description="Of windows and draws.")
     unproven: bool = Field(False, description="Publish also what was not shown to be better, unless it is worse.")
 
@@ -38,7 +37,7 @@ class AdaptRequest(BaseModel):
     def how(self) -> HowToAdapt:
         """What the steps need of it; raises `DataError` for numbers that mean nothing."""
         return HowToAdapt(
-            FewShot(self.capacities, self.steps, seconds=self.seconds),
+            FewShot(self.steps, seconds=self.seconds),
             ChangeRule(reach_m=self.reach_m, budget=self.budget),
             self.seed,
         )

@@ -123,7 +123,7 @@ def drawing(stack: LocalStack, small_quake: SmallQuake, tmp_path_factory: pytest
 
 
 def asked(labels: Path, **changes: Any) -> AdaptRequest:
-    given = {"capacities": ("shift",), "reach_m": REACH_M, "weights": None, **changes}
+    given = {"steps": 0, "reach_m": REACH_M, "weights": None, **changes}
     return AdaptRequest(event_id=EVENT_ID, labels=str(labels), **given)
 
 

@@ -55,7 +55,7 @@ def test_a_folder_is_adapted_into_a_new_one(
     labels = tmp_path / "drawn.geojson"
     crs = {"type": "name", "properties": {"name": "EPSG:32648"}}
     labels.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": rows}))
-    request = AdaptRequest(event_id=str(first), labels=str(labels), weights=weights, capacities=("shift",), reach_m=300)
+    request = AdaptRequest(event_id=str(first), labels=str(labels), weights=weights, steps=0, reach_m=300)
 
     def refused(error: type[Exception], said: str, rasters: Rasters, out: Path) -> None:
         with pytest.raises(error, match=said):

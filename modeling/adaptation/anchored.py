@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from modeling.adaptation.drawn import BoolArray, DoubleArray, Ground, pixel_weights
-from modeling.adaptation.judging import AS_IT_WAS, WholeMap, best_of
+from modeling.adaptation.judging import WholeMap
 from modeling.calibrated import margin_range
 from modeling.data.batches import FloatArray
 from modeling.errors import DataError
@@ -31,8 +30,8 @@ from modeling.prediction.inference import computes_bfloat16
 from modeling.scoring.metrics import scores_of
 from modeling.training.losses import margin_of
 
-CAPACITIES = ("shift", "all")
-"""What may move: the decision alone; every weight, with the decision then held to the area that such a shift gives."""
+SHIFT = "shift"
+"""The name of an adaptation without training: the decision alone moves."""
 _AT_ONCE = 16
 _SAMPLE = 200_000
 _FARTHEST_SHIFT, _SHIFTS = 12.0, 481  # of calibrated logits, and how many are tried
@@ -49,10 +48,8 @@ _LEAST_CLAIMED = 0.02  # of undrawn ground: what is taken for landslide at least
 class FewShot:
     """How a model is adapted."""
 
-    capacities: tuple[str, ...] = CAPACITIES
-    """What is tried, of `CAPACITIES`, the simplest first."""
-    steps: tuple[int, ...] = (16, 32, 64)
-    """Numbers of steps that are tried; one run goes through all."""
+    steps: int = 64
+    """Of training, at most; 0: the decision alone is shifted."""
     folds: int = 5
     """Of the cross-validation; fewer where there are fewer groups of polygons."""
     batch: int = 8
@@ -68,30 +65,17 @@ class FewShot:
 
     def __post_init__(self) -> None:
         """Raise `DataError` for settings that cannot be followed."""
-        if not self.capacities or set(self.capacities) - set(CAPACITIES):
-            raise DataError(f"capacities {self.capacities} must be some of {', '.join(CAPACITIES)}")
-        if not self.steps or min(self.steps) < 1 or list(self.steps) != sorted(set(self.steps)):
-            raise DataError(f"steps {self.steps} must be rising numbers from 1")
+        if self.steps < 0:
+            raise DataError(f"{self.steps} steps cannot be: give 0 or more")
         if self.folds < 2 or self.batch < 2:
             raise DataError(f"{self.folds} folds and {self.batch} windows a step: give 2 of each, or more")
         if not 0 < self.seconds < math.inf:
             raise DataError(f"--seconds {self.seconds:g} cannot be: give a finite number above 0")
 
     @property
-    def trains(self) -> bool:
-        """Whether steps are taken."""
-        return "all" in self.capacities
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """The names of all that is tried, the simplest first."""
-        names = [AS_IT_WAS, *(["shift"] if "shift" in self.capacities else [])]
-        return (*names, *(step_name(n) for n in self.steps if self.trains))
-
-
-def step_name(steps: int) -> str:
-    """The name of a candidate that is trained."""
-    return f"all, {steps} steps"
+    def name(self) -> str:
+        """What it is called in a judgement."""
+        return f"{self.steps} steps" if self.steps else SHIFT
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,14 +155,13 @@ class Bench:
         """The same with other settings."""
         return replace(self, settings=settings)
 
-    def fitted(self, candidate: str, kept: BoolArray) -> nn.Module:
-        """The network of one candidate, fitted to the polygons `kept`."""
-        if candidate == "shift":
-            return shifted(self.start, self.model, self.best_shift(kept))
-        return next(network for step, network in self.fits(kept) if step_name(step) == candidate)
-
     def best_shift(self, kept: BoolArray) -> float:
-        """What added to the margin is best by what decides (`modeling.adaptation.judging.best_of`) on the `kept` polygons."""
+        """What added to the margin is best for the map as a whole, and no worse on the `kept` polygons, as far as they tell.
+
+        0 for a network that has no bias for it.
+        """
+        if head_bias(self.start, self.model) is None:
+            return 0.0
         weight = pixel_weights(self.drawn, self.landslide, kept).astype(np.float64)
         truth = self.landslide[self.drawn.owner]
         first, undrawn = self.first[: len(self.drawn)], self.first[len(self.drawn) :]
@@ -194,10 +177,19 @@ class Bench:
             self.whole.landslides(float(scores["recall"][0]), pixels),
         )  # fmt: skip
         map_f1 = map_f1 - _COST_OF_SHIFT * np.abs(edges - self.boundary) / self.model.temperature
-        return float(self.boundary - edges[best_of({"map_f1": map_f1, "mcc": scores["mcc"]})])
+        return float(self.boundary - edges[np.where(scores["mcc"] >= scores["mcc"][0], map_f1, -np.inf).argmax()])
 
-    def fits(self, kept: BoolArray) -> Iterator[tuple[int, nn.Module]]:
-        """Train on the `kept` polygons; gives the network, in evaluation mode, at each number of steps that is tried."""
+    def fitted(self, kept: BoolArray) -> nn.Module:
+        """The network adapted to the polygons `kept`, in evaluation mode."""
+        shift = self.best_shift(kept)
+        return (
+            self.held_to_area(self.trained(kept), shift)
+            if self.settings.steps
+            else shifted(self.start, self.model, shift)
+        )
+
+    def trained(self, kept: BoolArray) -> nn.Module:
+        """The network trained on the polygons `kept`, in evaluation mode."""
         settings, rng = self.settings, np.random.default_rng((self.seed, *np.flatnonzero(kept).tolist()))
         network = copy.deepcopy(self.start)
         moving = list(network.parameters())
@@ -206,9 +198,8 @@ class Bench:
         weight = pixel_weights(self.drawn, self.landslide, kept)
         own, half = self.drawn.own, settings.batch // 2
         usable = kept[own] & (weight > 0).any(axis=(1, 2))
-        shift = self.best_shift(kept)
         of_class = [np.flatnonzero(usable & (self.landslide[own] == wanted)) for wanted in (True, False)]
-        for step in range(1, settings.steps[-1] + 1):
+        for _ in range(settings.steps):
             chosen = np.concatenate([rng.choice(which, -(-half // 2)) for which in of_class])
             if len(self.undrawn):
                 plain = len(self.drawn) + rng.choice(len(self.undrawn), settings.batch - half)
@@ -220,8 +211,7 @@ class Bench:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
             nn.utils.clip_grad_norm_(moving, _LONGEST_GRADIENT)
             optimiser.step()
-            if step in settings.steps:
-                yield step, self.held_to_area(network, shift)
+        return network
 
     def _loss(self, network: nn.Module, chosen: npt.NDArray[np.int64], weight: FloatArray) -> torch.Tensor:
         """What was drawn, each class one half, and undrawn ground held to the first map; windows by number."""
@@ -318,6 +308,8 @@ def head_bias(network: nn.Module, model: LandslideModel) -> torch.Tensor | None:
 def shifted(network: nn.Module, model: LandslideModel, shift: float) -> nn.Module:
     """A copy of the network with `shift` added to its margin; `DataError` when it has no bias that could take it."""
     made = copy.deepcopy(network)
+    if shift == 0:
+        return made
     bias = head_bias(made, model)
     if bias is None:
         raise DataError(f"{model.network_name} has no bias at its end: its decision cannot be shifted")

@@ -1,8 +1,8 @@
 """A model adapted to a place by a few polygons that an analyst has drawn there, and judged by polygons it has not seen.
 
-How much may move (a shift of the decision; everything) and for how many steps is chosen by
-cross-validation over polygons, split by space, with the choice inside of what is judged (`modeling.adaptation.judging`);
-how a fit is held on undrawn ground is `modeling.adaptation.anchored`.
+It is trained on the polygons and held on undrawn ground (`modeling.adaptation.anchored`), its decision then moved so that it
+claims as much of that ground as the map before does, or as much as the drawn landslides ask for. What that is worth is
+told by cross-validation over polygons, split by space (`modeling.adaptation.judging`).
 
 The model that is returned is fitted to all polygons. No polygon is left to judge it by; its scores are those of its equals
 from cross-validation, each judged on polygons that it has not seen.
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import optimize, special
 from torch import nn
 
-from modeling.adaptation.anchored import Bench, FewShot, bench_of, cross_entropy, head_bias, shifted, step_name
+from modeling.adaptation.anchored import Bench, FewShot, bench_of, cross_entropy, head_bias, shifted
 from modeling.adaptation.drawn import BoolArray, Ground, Split, pixel_weights
 from modeling.adaptation.judging import AS_IT_WAS, Judgement, WholeMap, judge
 from modeling.adaptation.result import adapted
@@ -34,9 +34,11 @@ Counts = npt.NDArray[np.float64]
 
 LEAST_OF_A_CLASS = 2
 """Polygons of each class that are needed: one to learn from, one to judge by."""
+LEAST_STEPS = 8
+"""So many are taken, however slow the machine is."""
 SUFFIX = "drawn"
 """What the name of an adapted model ends with."""
-_TIMED_STEPS = (1, 5, 9)  # apart, because what is given after each takes time as well
+_TIMED_STEPS = 4
 _LOG_RANGE = 3.0  # the temperature changes by a factor of 20 at most
 
 
@@ -45,15 +47,15 @@ class FewShotResult:
     """An adapted model and how good it is."""
 
     model: LandslideModel
-    """Fitted to all polygons; the model as it was when no adaptation did better."""
+    """Fitted to all polygons; the model as it was where it got worse, or nothing changed."""
     judgement: Judgement
     """On held-out polygons."""
     before: Counts
     """(polygon, 4) tp, fp, fn, tn of the model as it was."""
     after: Counts
-    """(polygon, 4) of the chosen candidate, held out."""
+    """(polygon, 4) of the adapted one, held out."""
     settings: FewShot
-    """As followed: with less in them where time was short."""
+    """As followed: with fewer steps where time was short."""
     notes: tuple[str, ...]
     """What a reader should know."""
     seconds: float
@@ -79,15 +81,13 @@ def adapt_few_shot(
             raise DataError(f"{count} {name} polygons lie on observed ground: {LEAST_OF_A_CLASS} at least are needed")
     bench = bench_of(model, drawn, undrawn, landslide, settings or FewShot(), device, seed, whole)
     bench, notes = _within_time(bench, split.folds)
-    counts, margins, claimed = cross_validated(bench, split, told)
-    judgement = judge(counts, split.group.tolist(), bench.whole, claimed, seed=seed)
-    chosen = judgement.chosen
+    before, after, margins, claimed = cross_validated(bench, split, told)
+    judgement = judge(bench.settings.name, before, after, split.group.tolist(), bench.whole, claimed, seed=seed)
     made, everything = model, np.ones(len(landslide), bool)
-    if chosen != AS_IT_WAS:
-        network = bench.fitted(chosen, everything)
-        temperature, network = _recalibrated(bench, network, margins[chosen])
+    if judgement.chosen != AS_IT_WAS:
+        temperature, network = _recalibrated(bench, bench.fitted(everything), margins)
         made = adapted(
-            model, network.cpu(), method="few-shot", settings=asdict(bench.settings) | {"seed": seed, "chosen": chosen},
+            model, network.cpu(), method="few-shot", settings=asdict(bench.settings) | {"seed": seed},
             data={
                 "landslide_polygons": int(landslide.sum()), "not_landslide_polygons": int((~landslide).sum()),
                 "groups": judgement.groups, "folds": split.folds, "groups_apart_m": split.reach,
@@ -98,47 +98,40 @@ def adapt_few_shot(
             " undrawn ground as the map before had it; the threshold is that of the model before",
             suffix=SUFFIX, found={"judgement": judgement.to_json()}, temperature=temperature,
         )  # fmt: skip
-    return FewShotResult(
-        made, judgement, counts[AS_IT_WAS], counts[chosen], bench.settings, notes, time.monotonic() - begun
-    )
+    return FewShotResult(made, judgement, before, after, bench.settings, notes, time.monotonic() - begun)
 
 
-def cross_validated(
-    bench: Bench, split: Split, told: Told | None = None
-) -> tuple[dict[str, Counts], dict[str, FloatArray], dict[str, float]]:
-    """Of each candidate held-out counts (polygon, 4), held-out margins of the scored pixels in their order, and how many
-    pixels of the scene it claims.
+def cross_validated(bench: Bench, split: Split, told: Told | None = None) -> tuple[Counts, Counts, FloatArray, float]:
+    """Counts (polygon, 4) before and, held out, after; held-out margins of the scored pixels in their order; and how many
+    pixels of the scene the adapted map claims.
 
     The polygons of the fold that is held out are undrawn ground for the fit: the network sees their pixels as it sees all
     ground between polygons, without their class.
     """
-    scored, settings = bench.drawn.scored, bench.settings
-    drawn = len(bench.drawn)
-    margins = {name: bench.first[:drawn].copy() for name in settings.candidates}
-    grown = dict.fromkeys(settings.candidates, 0.0)  # where nobody has drawn, as the mean of the folds
+    scored, drawn = bench.drawn.scored, len(bench.drawn)
+    margins = bench.first[:drawn].copy()
+    grown = 0.0  # where nobody has drawn, as the mean of the folds
     for fold in range(split.folds):
         kept = split.fold != fold
         held = np.flatnonzero(~kept[bench.drawn.own])
-        if "shift" in margins:
-            shift = bench.best_shift(kept)
-            margins["shift"][held] += shift
-            grown["shift"] += bench.grown(bench.first[drawn:] + shift) / split.folds
-        for step, network in bench.fits(kept) if settings.trains else ():
-            found = bench.margins(network, np.append(held, np.arange(drawn, len(bench.windows))))
-            margins[step_name(step)][held] = found[: len(held)]
-            grown[step_name(step)] += bench.grown(found[len(held) :]) / split.folds
+        found = bench.margins(bench.fitted(kept), np.append(held, np.arange(drawn, len(bench.windows))))
+        margins[held] = found[: len(held)]
+        grown += bench.grown(found[len(held) :]) / split.folds
         if told is not None:
             told(fold + 1, split.folds, f"part {fold + 1} of {split.folds} held out")
     truth, owner = bench.landslide[bench.drawn.owner[scored]], bench.drawn.owner[scored]
-    counts = {}
-    for name, found in margins.items():
-        claimed = found[scored] >= bench.boundary
-        parts = (claimed & truth, claimed & ~truth, ~claimed & truth, ~claimed & ~truth)
-        columns = [np.bincount(owner[part], minlength=len(bench.landslide)) for part in parts]
-        counts[name] = np.stack(columns, axis=1).astype(np.float64)
-    before = counts[AS_IT_WAS][:, :2].sum()
-    claims = {name: bench.whole.claimed + grown[name] + counts[name][:, :2].sum() - before for name in counts}
-    return counts, {name: found[scored] for name, found in margins.items()}, claims
+    before, after = (
+        _counts(part[scored] >= bench.boundary, truth, owner, len(bench.landslide))
+        for part in (bench.first[:drawn], margins)
+    )
+    claimed = bench.whole.claimed + grown + after[:, :2].sum() - before[:, :2].sum()
+    return before, after, margins[scored], float(claimed)
+
+
+def _counts(claimed: BoolArray, truth: BoolArray, owner: npt.NDArray[np.int32], polygons: int) -> Counts:
+    """(polygon, 4) tp, fp, fn, tn."""
+    parts = (claimed & truth, claimed & ~truth, ~claimed & truth, ~claimed & ~truth)
+    return np.stack([np.bincount(owner[part], minlength=polygons) for part in parts], axis=1).astype(np.float64)
 
 
 def _recalibrated(bench: Bench, network: nn.Module, held_out: FloatArray) -> tuple[float, nn.Module]:
@@ -168,26 +161,20 @@ def _recalibrated(bench: Bench, network: nn.Module, held_out: FloatArray) -> tup
 
 
 def _within_time(bench: Bench, folds: int) -> tuple[Bench, tuple[str, ...]]:
-    """The bench with as much to try as its time allows, judged by a few timed steps."""
+    """The bench with as many steps as its time allows, judged by a few timed ones."""
     settings = bench.settings
-    if head_bias(bench.start, bench.model) is None:
-        settings = replace(settings, capacities=tuple(name for name in settings.capacities if name != "shift"))
-    if not settings.trains:
-        return bench.with_settings(settings), ()
-    timed = bench.with_settings(replace(settings, steps=_TIMED_STEPS))
+    if not settings.steps:
+        return bench, ()
+    everything = np.ones(len(bench.landslide), bool)
     moments = [time.monotonic()]
-    for _ in timed.fits(np.ones(len(bench.landslide), bool)):
+    for steps in (1, 1, 1 + _TIMED_STEPS):  # the first one also makes room for all that follow
+        bench.with_settings(replace(settings, steps=steps)).trained(everything)
         moments.append(time.monotonic())
-    # The first one also makes room for all that follow.
-    a_step, asked = float(np.diff(moments)[1:].min()) / (_TIMED_STEPS[1] - _TIMED_STEPS[0]), settings
-
-    def needed(made: FewShot) -> float:
-        return (folds + 1) * made.steps[-1] * a_step
-
-    while needed(settings) > settings.seconds and len(settings.steps) > 1:
-        settings = replace(settings, steps=settings.steps[:-1])
+    _, one, more = np.diff(moments).tolist()
+    a_step = max(more - one, 1e-9) / _TIMED_STEPS
+    steps = min(settings.steps, max(int(settings.seconds / ((folds + 1) * a_step)), min(LEAST_STEPS, settings.steps)))
     note = (
-        f"a step takes {a_step:.1f} s on this machine: to stay within {settings.seconds:g} s, no more than"
-        f" {settings.steps[-1]} steps were tried"
+        f"a step takes {a_step:.1f} s on this machine: to stay within {settings.seconds:g} s, {steps} steps were taken"
+        f" instead of {settings.steps}"
     )
-    return bench.with_settings(settings), () if settings == asked else (note,)
+    return bench.with_settings(replace(settings, steps=steps)), () if steps == settings.steps else (note,)

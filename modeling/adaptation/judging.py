@@ -1,9 +1,8 @@
 """Whether an adapted model is better, judged on polygons that it has not seen.
 
-Several adaptations are tried, and the best of them on held-out polygons is chosen; the score of that one on the same
-polygons is too good, because it was chosen by it. Here the choice is part of what is judged: each bootstrap draws groups
-of polygons with replacement, chooses on those that were drawn, and scores on those that were not (bootstrap bias corrected
-cross-validation: Tsamardinos, Greasidou and Borboudakis, Machine Learning 107, 2018, algorithm 3).
+One adaptation is tried, settled before any polygon is looked at, so that nothing is chosen by what it is judged by. Groups of
+polygons that lie together are drawn with replacement, and the scores of both models on them compared draw by draw (paired
+bootstrap: Efron and Tibshirani 1993, chapter 16).
 
 Two scores decide. Matthews' correlation on the polygons: an analyst draws as many of each class as she likes, and F1 rises
 when everything is called a landslide where most of what was drawn is one; Matthews' correlation is then 0, and 0 for
@@ -39,7 +38,7 @@ LEVEL = 0.95
 CONVINCED = 0.9
 """Share of the draws in which an adaptation must be better to count as better."""
 AS_IT_WAS = "as it was"
-"""The candidate that is no adaptation."""
+"""The name of no adaptation."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,13 @@ class Judgement:
     """Held-out scores before and after, and what follows from them."""
 
     verdict: Verdict
-    """`better`, `worse`, or `unproven`: higher, but not in nine draws of ten, or no better than guessing."""
+    """`better`, `worse`, or `unproven`: not lower, but not higher in nine draws of ten, or no better than guessing."""
     chosen: str
-    """The candidate that did best over all held-out polygons: the one that is fitted to all of them in the end."""
+    """The adaptation; `AS_IT_WAS` where it got worse or changed nothing."""
     before: Mapping[str, Interval]
-    """Scores of the model as it was, on held-out polygons."""
+    """Scores of the model as it was."""
     after: Mapping[str, Interval]
-    """Scores of the adapted model on the same, the choice among candidates being part of it."""
+    """Scores of the adapted model, on polygons that it had not seen."""
     gain: Mapping[str, Interval]
     """After minus before, pair by pair."""
     share_above: float
@@ -81,7 +80,7 @@ class Judgement:
     share_above_chance: float
     """Share of the draws in which Matthews' correlation was above 0 afterwards: less than `LEVEL` is no better than guessing."""
     candidates: Mapping[str, Mapping[str, float]]
-    """Scores of each candidate over all held-out polygons together. That of the chosen one is a little too good."""
+    """Scores of `AS_IT_WAS` and of the adaptation over all polygons together."""
     landslides_px: float
     """How many pixels of the scene are taken for landslides: what the map before claims rightly, as its probabilities have
     it, by the share of the drawn landslides that it finds."""
@@ -111,66 +110,48 @@ class Judgement:
 
 
 def judge(
-    counts: Mapping[str, DoubleArray], groups: Sequence[int], whole: WholeMap, claimed: Mapping[str, float],
+    name: str, before: DoubleArray, after: DoubleArray, groups: Sequence[int], whole: WholeMap, claimed: float,
     *, resamples: int = RESAMPLES, seed: int = 0,
 ) -> Judgement:  # fmt: skip
-    """Judge candidates by their held-out `counts`: name -> (polygon, 4) of tp, fp, fn, tn; `groups` of the polygons.
+    """Judge the adaptation `name` by the counts (polygon, 4) of tp, fp, fn, tn `before`, and `after` on held-out polygons.
 
-    `whole` is the map before, `claimed` how many pixels of the scene each candidate would call landslide. `AS_IT_WAS` must be
-    among the candidates and comes first; of equally good ones the earlier is chosen, so put the simpler first. Raises
-    `DataError` when there are fewer than two groups or the bootstrap leaves no draw with both classes on both sides.
+    `groups` (polygon,) are drawn as one; `whole` is the map before, `claimed` how many pixels of the scene the one after would
+    call landslide. Raises `DataError` when there are fewer than two groups or no draw holds both classes.
     """
-    names = list(counts)
-    if not names or names[0] != AS_IT_WAS:
-        raise DataError(f"the first candidate must be {AS_IT_WAS!r}, not {names[:1]}")
     _, number = np.unique(np.asarray(groups), return_inverse=True)
     size = int(number.max()) + 1 if len(number) else 0
     if size < 2:
-        raise DataError(f"{size} groups of polygons: two at least are needed to hold one out")
-    table = np.zeros((len(names), size, 4))
-    for row, name in enumerate(names):
-        np.add.at(table[row], number, counts[name])
+        raise DataError(f"{size} groups of polygons: two at least are needed to draw among them")
+    table = np.zeros((2, size, 4))
+    np.add.at(table[0], number, before)
+    np.add.at(table[1], number, after)
     drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
-    inside = np.einsum("bg,cgk->bck", drawn, table)
-    outside = np.einsum("bg,cgk->bck", (drawn == 0).astype(np.float64), table)
-    usable = _both_classes(inside[:, 0]) & _both_classes(outside[:, 0])
-    if not usable.any():
+    sums = np.einsum("bg,cgk->cbk", drawn, table)
+    sums = sums[:, _both_classes(sums[0])]
+    if not sums.shape[1]:
         raise DataError("the polygons of one class lie in one place: draw some of it further away")
-    inside, outside = inside[usable], outside[usable]
-    area, every = np.array([claimed[name] for name in names]), table.sum(axis=1)
+    every = table.sum(axis=1)
     landslides = whole.landslides(float(scores_of(every[0])["recall"]), float(every[0, 0] + every[0, 2]))
 
-    def scores(sums: DoubleArray, of: npt.NDArray[np.int64]) -> dict[str, DoubleArray]:
-        found = scores_of(sums)
-        return {**found, "map_f1": whole.f1(found["recall"], area[of], landslides)}
+    def scores(of: DoubleArray, area: float) -> dict[str, DoubleArray]:
+        found = scores_of(of)
+        return {**found, "map_f1": whole.f1(found["recall"], area, landslides)}
 
-    everyone = np.arange(len(names))
-    picked = best_of(scores(inside, everyone))
-    before = scores(outside[:, 0], everyone[:1])
-    after = scores(outside[np.arange(len(picked)), picked], picked)
-    together = scores(every, everyone)
-    gain = {name: _interval(after[name] - before[name], size) for name in JUDGED}
-    share = float(np.logical_and.reduce([after[name] > before[name] for name in DECIDING]).mean())
-    above_chance = float((after["mcc"] > 0).mean())
-    if min(gain[name].value for name in (*DECIDING, "f1")) < 0:
+    first, second = scores(sums[0], whole.claimed), scores(sums[1], claimed)
+    together = {AS_IT_WAS: scores(every[0], whole.claimed), name: scores(every[1], claimed)}
+    gain = {score: _interval(second[score] - first[score], size) for score in JUDGED}
+    share = float(np.logical_and.reduce([second[score] > first[score] for score in DECIDING]).mean())
+    above_chance = float((second["mcc"] > 0).mean())
+    if min(gain[score].value for score in (*DECIDING, "f1")) < 0:
         verdict: Verdict = "worse"
     else:
         verdict = "better" if share >= CONVINCED and above_chance >= LEVEL else "unproven"
+    nothing = verdict == "worse" or all(gain[score].value == 0 for score in DECIDING)
     return Judgement(
-        verdict, names[int(best_of(together))], {name: _interval(before[name], size) for name in JUDGED},
-        {name: _interval(after[name], size) for name in JUDGED}, gain, share, above_chance,
-        {name: {score: float(together[score][row]) for score in JUDGED} for row, name in enumerate(names)},
-        landslides, size,
+        verdict, AS_IT_WAS if nothing else name, {score: _interval(first[score], size) for score in JUDGED},
+        {score: _interval(second[score], size) for score in JUDGED}, gain, share, above_chance,
+        {of: {score: float(found[score]) for score in JUDGED} for of, found in together.items()}, landslides, size,
     )  # fmt: skip
-
-
-def best_of(scores: Mapping[str, DoubleArray]) -> npt.NDArray[np.int64]:
-    """(...) which of the candidates on the last axis of each deciding score is best; the first is no adaptation.
-
-    The one with the highest F1 of the whole map among those that are in neither below the first; the earlier of equals.
-    """
-    allowed = np.logical_and.reduce([scores[name] >= scores[name][..., :1] for name in DECIDING])
-    return np.asarray(np.where(allowed, scores["map_f1"], -np.inf).argmax(axis=-1))
 
 
 def _both_classes(sums: DoubleArray) -> npt.NDArray[np.bool_]:
