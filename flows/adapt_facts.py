@@ -166,7 +166,7 @@ def verdict_text(facts: AdaptationFacts) -> str:
         "unproven": f"The adapted model was not shown to be better ({_why_unproven(judgement)})",
         "worse": "The adapted model got worse",
     }
-    if judgement.verdict != "better" and judgement.candidates[AS_IT_WAS]["mcc"] >= 1:
+    if judgement.verdict != "better" and judgement.pooled[AS_IT_WAS]["mcc"] >= 1:
         return f"The map is right about every polygon that was judged already, draw where it is wrong: {told}."
     if facts.whole is not None and facts.whole.worse:
         return f"The map got worse, claiming more than it finds: {told}."

@@ -111,8 +111,8 @@ def split_labels(labels: Labels, folds: int) -> Split:
 def adapt(parent: Parent, labels: Labels, how: HowToAdapt, settings: Settings, folder: Path) -> AdaptationFacts:
     """Judge and adapt: write the adapted network, the polygons, and what came of it (`JUDGED`) into `folder`.
 
-    `labels` are in the coordinates of the map. Without a better candidate no network is written. Raises `LabelsError`
-    and `DataError` for polygons and for a file of rules that cannot be used, before any work.
+    `labels` are in the coordinates of the map. Where it got worse, or nothing changed, no network is written. Raises
+    `LabelsError` and `DataError` for polygons and for a file of rules that cannot be used, before any work.
     """
     model = parent.model
     check_on_map(labels, parent.observed)
@@ -294,7 +294,7 @@ def _write_held(parent: Parent, folder: Path, codes: Array, allowed: bool) -> tu
 def _whole(judgement: Judgement, claimed: tuple[int, int], pixel_m2: float) -> MapChange:
     """What became of the map as a whole, by the landslides that are found of those drawn and held out."""
     f1 = [
-        float(WholeMap.f1(judgement.candidates[name]["recall"], pixels, judgement.landslides_px))
+        float(WholeMap.f1(judgement.pooled[name]["recall"], pixels, judgement.landslides_px))
         for name, pixels in zip((AS_IT_WAS, judgement.chosen), claimed, strict=True)
     ]
     return MapChange(claimed[0] * pixel_m2, claimed[1] * pixel_m2, f1[0], f1[1])

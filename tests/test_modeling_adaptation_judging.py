@@ -65,7 +65,7 @@ def test_calling_everything_a_landslide_is_not_better_though_f1_rises() -> None:
     guess = counts(np.where(LANDSLIDE, 0.4, 0.6))
     everything = counts(np.where(LANDSLIDE, 1.0, 0.0))
     found = judge(guess, everything, claimed=1e6)
-    assert found.candidates["a"]["f1"] > found.candidates[AS_IT_WAS]["f1"]
+    assert found.pooled["a"]["f1"] > found.pooled[AS_IT_WAS]["f1"]
     assert found.verdict == "worse"
 
 

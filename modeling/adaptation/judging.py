@@ -79,7 +79,7 @@ class Judgement:
     """Share of the draws in which both deciding scores rose."""
     share_above_chance: float
     """Share of the draws in which Matthews' correlation was above 0 afterwards: less than `LEVEL` is no better than guessing."""
-    candidates: Mapping[str, Mapping[str, float]]
+    pooled: Mapping[str, Mapping[str, float]]
     """Scores of `AS_IT_WAS` and of the adaptation over all polygons together."""
     landslides_px: float
     """How many pixels of the scene are taken for landslides: what the map before claims rightly, as its probabilities have
@@ -102,7 +102,7 @@ class Judgement:
             return cls(
                 verdict=stored["verdict"], chosen=str(stored["chosen"]), share_above=float(stored["share_above"]),
                 share_above_chance=float(stored["share_above_chance"]),
-                candidates=stored["candidates"], landslides_px=float(stored["landslides_px"]),
+                pooled=stored["pooled"], landslides_px=float(stored["landslides_px"]),
                 groups=int(stored["groups"]), **scores,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
