@@ -42,7 +42,7 @@ from flows.mapping import surveyed, windows, write_layers, write_mask, write_pro
 from flows.planning import code_version
 from flows.progress import report
 from flows.scene import Scene, Slices
-from flows.scene_means import SETTING
+from flows.scene_means import SETTING, on_means_instead
 from flows.settings import Settings
 from flows.stated_settings import stated_settings
 from flows.sure_claims import with_sure_claims
@@ -209,7 +209,12 @@ def make_products(parent: Parent, labels: Labels, run_key: str, settings: Settin
     adaptation = AdaptationFacts.from_json((folder / PRODUCTS["adaptation"].filename).read_text())
     rules = map_rules(settings.model, model.bands).for_map(scene.grid)
     before = scene_before(scene, model) if rules.subtracts(model, scene) else None
-    sides, found = surveyed(scene, before, model, rules, folder, settings.model, event_id=event.id, run_key=run_key)
+    # The network holds the means of light of the image after; the one before has its own.
+    share = float(parent.facts.provenance.settings.get(SETTING, 0.0))
+    sides, found = surveyed(
+        scene, before, model, rules, folder, settings.model, event_id=event.id, run_key=run_key,
+        before_model=None if before is None else on_means_instead(model, scene, before, share),
+    )  # fmt: skip
     write_mask(found.kept, sides, scene.grid, folder / "mask.tif")
     write_layers(found, rules, folder)
     # What the map was made with now; the means of light that the network holds stay the parent's.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from flows.progress import report
 from flows.scene import Scene
 from flows.scene_blocks import SceneBlocks
-from modeling.adaptation.scene_means import match_scene
+from modeling.adaptation.scene_means import match_instead, match_scene
 from modeling.model import LandslideModel
 
 WINDOWS = 64
@@ -27,3 +27,14 @@ def on_scene_means(model: LandslideModel, scene: Scene, share: float) -> Landsli
     made = match_scene(model, SceneBlocks(scene, model.bands, WINDOWS), share=share)
     report("look at the scene's light", 1, 1)
     return replace(made, name=model.name, weights_hash=model.weights_hash, card=model.card)
+
+
+def on_means_instead(model: LandslideModel, held: Scene, scene: Scene, share: float) -> LandslideModel:
+    """`model`, which was adapted on the means of light of the scene `held`, as it maps another one of the same ground.
+
+    With a share of 0 the model itself. Reads `WINDOWS` windows of each.
+    """
+    if share == 0:
+        return model
+    held_blocks, blocks = (SceneBlocks(each, model.bands, WINDOWS) for each in (held, scene))
+    return match_instead(model, held_blocks, blocks, share=share)

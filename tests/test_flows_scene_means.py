@@ -13,10 +13,11 @@ from fakes.weights import untrained
 from flows.adapt_parent import Rasters, folder_parent
 from flows.adapt_trial.pair import write_pair
 from flows.facts import ReportFacts
+from flows.geology import scene_before
 from flows.map_raster import map_raster_pair
 from flows.mapping import write_probability
 from flows.scene_blocks import SceneBlocks
-from flows.scene_means import SETTING, on_scene_means
+from flows.scene_means import SETTING, on_means_instead, on_scene_means
 from flows.settings import ModelSettings, Settings, WorkSettings
 from modeling.adaptation.scene_means import of_light, scene_means
 from modeling.model import load_model
@@ -76,3 +77,18 @@ def test_a_network_for_a_scene_keeps_its_name_and_goes_its_share_of_the_way(
     ):
         wanted = before + 0.5 * (mean - before) if of_light(channel) else before
         assert after == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_network_adapted_on_the_light_after_sees_the_image_before_in_its_own(
+    rasters: Rasters, small_quake: SmallQuake, tmp_path: Path
+) -> None:
+    weights = str(untrained(small_quake.region, tmp_path, "tiny", "rgb", share=0.05))
+    mapped(rasters, tmp_path / "out", weights, 0.5)
+    with folder_parent(tmp_path / "out", rasters, weights) as parent:
+        plain, adapted, scene = load_model(weights), parent.model, parent.scene
+        before = scene_before(scene, plain)
+        assert on_means_instead(adapted, scene, before, 0.0) is adapted
+        wanted = on_scene_means(plain, before, 0.5).normalisation
+        made = on_means_instead(adapted, scene, before, 0.5).normalisation
+        assert adapted.normalisation.offset != pytest.approx(wanted.offset, abs=1e-4), "the two lights differ"
+        assert made.offset == pytest.approx(wanted.offset, abs=1e-6)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling.adaptation.ensemble import ensemble_of
-from modeling.adaptation.scene_means import LEAST_PIXELS, match_scene, of_light, scene_means
+from modeling.adaptation.scene_means import LEAST_PIXELS, match_instead, match_scene, of_light, scene_means
 from modeling.bands import BAND_SETS, BandSet
 from modeling.data.batches import Block, FloatArray
 from modeling.errors import DataError
@@ -142,3 +142,14 @@ def test_what_cannot_be_done_is_said(model: LandslideModel) -> None:
         match_scene(model, Ground(1), share=1.5)
     with pytest.raises(DataError, match="has 2 channels, not"):
         match_scene(model, Given((block_of(np.zeros((2, 64, 64), np.float32)),)))
+
+
+def test_the_light_of_one_scene_gives_way_to_that_of_another(model: LandslideModel) -> None:
+    rng = np.random.default_rng(3)
+    plain = rng.uniform(0, 0.3, (3, 40, 40)).astype(np.float32)
+    one, other = Given((block_of(plain),)), Given((block_of(hazy(plain)),))
+    adapted = match_scene(model, one, share=0.4)
+    made = match_instead(adapted, one, other, share=0.4).normalisation.offset
+    assert made == pytest.approx(match_scene(model, other, share=0.4).normalisation.offset, abs=1e-6)
+    assert made[0] == model.normalisation.offset[0], "terrain stays"
+    assert made != pytest.approx(adapted.normalisation.offset, abs=1e-3)

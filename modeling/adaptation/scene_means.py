@@ -53,6 +53,19 @@ def match_scene(model: LandslideModel, scene: Blocks, *, share: float = SHARE) -
     return _matched(model, scene_means(scene, model.bands), share, time.monotonic() - begun)
 
 
+def match_instead(model: LandslideModel, held: Blocks, scene: Blocks, *, share: float) -> LandslideModel:
+    """A copy of `model`, which holds the means of `held` by `share`, that holds those of `scene` in their place.
+
+    For networks that were trained on after `match_scene`, whose training ground nobody has at hand: the shift is
+    `share` x (scene - training ground), so the two differ by `share` x (scene - held). No ensembles.
+    """
+    between = scene_means(scene, model.bands) - scene_means(held, model.bands)
+    light = np.array([of_light(channel) for channel in model.channels])
+    move = np.where(light & np.isfinite(between), share * between, 0.0)
+    offset = tuple(float(each) for each in np.asarray(model.normalisation.offset) + move)
+    return replace(model, normalisation=replace(model.normalisation, offset=offset))
+
+
 def scene_means(scene: Blocks, bands: BandSet) -> DoubleArray:
     """The mean of each channel (channel,) over all known pixels, NaN where fewer than `LEAST_PIXELS` are known."""
     total, known = np.zeros(len(bands.channels)), np.zeros(len(bands.channels), np.int64)
