@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
-from modeling.adaptation.judging import AS_IT_WAS, CONVINCED, LEVEL, Judgement
+from modeling.adaptation.judging import AS_IT_WAS, CONVINCED, LEAST_FOUND, LEVEL, Judgement
 
 ADAPTED_SCORES = {
     "map_f1": "F1 of the whole map, estimated", "mcc": "Matthews' correlation", "f1": "F1", "precision": "Precision",
@@ -143,6 +143,11 @@ _ADAPTER = TypeAdapter(AdaptationFacts)
 
 
 def _why_unproven(judgement: Judgement) -> str:
+    if judgement.one_sided:
+        return (
+            f"of the landslides drawn the map had found {judgement.pooled[AS_IT_WAS]['recall']:.0%}, so they were drawn for "
+            "being missed, and how many it misses cannot be told: draw some that it has found as well"
+        )
     if judgement.share_above < CONVINCED:
         return f"both scores rose in {judgement.share_above:.0%} of the draws, {CONVINCED:.0%} are asked"
     above = f"above 0 in {judgement.share_above_chance:.0%} of the draws, {LEVEL:.0%} are asked"
@@ -171,3 +176,18 @@ def verdict_text(facts: AdaptationFacts) -> str:
     if facts.whole is not None and facts.whole.worse:
         return f"The map got worse, claiming more than it finds: {told}."
     return f"{words[judgement.verdict]}: {told}."
+
+
+def estimate_text(judgement: Judgement) -> str:
+    """What the F1 of the whole map is estimated from, and how far that goes."""
+    told = (
+        "The F1 of the whole map is estimated from how much it claims, which is counted, and from the share of the drawn "
+        "landslides that it finds"
+    )
+    if not judgement.one_sided:
+        return f"{told}; it is too kind to this map if these were drawn above all where the map before had missed them."
+    return (
+        f"{told}. Of these the map before had found {judgement.pooled[AS_IT_WAS]['recall']:.0%}: they were drawn for being "
+        f"missed, and do not tell how many it misses. It is taken to find {LEAST_FOUND:.0%} of all landslides; both maps may be "
+        "better than estimated."
+    )

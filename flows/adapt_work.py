@@ -65,7 +65,7 @@ from modeling.adaptation.changes import (
 )  # fmt: skip
 from modeling.adaptation.drawn import Split, split_by_space
 from modeling.adaptation.few_shot import adapt_few_shot
-from modeling.adaptation.judging import AS_IT_WAS, Judgement, WholeMap
+from modeling.adaptation.judging import AS_IT_WAS, Judgement
 from modeling.model import LandslideModel, load_model, save_model
 from modeling.prediction.allocator import keep_memory
 from modeling.rasters.cog import Category, CogWriter, class_profile, probability_profile
@@ -185,12 +185,12 @@ def hold(parent: Parent, labels: Labels, how: HowToAdapt, folder: Path) -> Adapt
         report("what changes", done, len(tiles))
     alike_px = sum(patch.pixels for patch in patches if patch.alike)
     allowed = how.rule.allows(alike_px, far_landslide, far_observed)
-    counts, claimed = _write_held(parent, folder, codes, allowed)
+    counts, claimed, gained = _write_held(parent, folder, codes, allowed)
     pixel_m2 = grid.pixel_m**2
     judged = AdaptationFacts.from_json((folder / JUDGED).read_text())
     facts = replace(
         judged,
-        whole=_whole(judged.judgement, claimed, pixel_m2),
+        whole=_whole(judged.judgement, claimed, gained, pixel_m2),
         rule=_rule_text(how.rule), within_budget=allowed, far_count=len(patches),
         changes=tuple(
             ChangeRow(code, CHANGE_LABELS[Change(code)], count * pixel_m2)
@@ -268,10 +268,12 @@ def _alike(
     return alike
 
 
-def _write_held(parent: Parent, folder: Path, codes: Array, allowed: bool) -> tuple[Mapping[int, int], tuple[int, int]]:
-    """Write probability.tif and changes.tif; returns the pixels of each code, and those claimed before and after."""
+def _write_held(
+    parent: Parent, folder: Path, codes: Array, allowed: bool
+) -> tuple[Mapping[int, int], tuple[int, int], int]:
+    """Write probability.tif and changes.tif; returns the pixels of each code, those claimed before and after, and after only."""
     grid, counts = parent.scene.grid, Counter[int]()
-    claimed = [0, 0]
+    claimed, gained = [0, 0], 0
     with rasterio.open(folder / MAPPED, driver="GTiff") as file:
         tags = file.tags()
     categories = {int(code): Category(CHANGE_LABELS[code], colour) for code, colour in _COLOURS.items()}
@@ -291,18 +293,16 @@ def _write_held(parent: Parent, folder: Path, codes: Array, allowed: bool) -> tu
             changed.write(window, final)
             values, times = np.unique(final, return_counts=True)
             counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
-            for which, values in enumerate((first, made)):
-                claimed[which] += int((values >= parent.model.threshold).sum())
-    return counts, (claimed[0], claimed[1])
+            then, now = first >= parent.model.threshold, made >= parent.model.threshold
+            claimed = [claimed[0] + int(then.sum()), claimed[1] + int(now.sum())]
+            gained += int((now & ~then).sum())
+    return counts, (claimed[0], claimed[1]), gained
 
 
-def _whole(judgement: Judgement, claimed: tuple[int, int], pixel_m2: float) -> MapChange:
+def _whole(judgement: Judgement, claimed: tuple[int, int], gained: int, pixel_m2: float) -> MapChange:
     """What became of the map as a whole, by the landslides that are found of those drawn and held out."""
-    f1 = [
-        float(WholeMap.f1(judgement.pooled[name]["recall"], pixels, judgement.landslides_px))
-        for name, pixels in zip((AS_IT_WAS, judgement.chosen), claimed, strict=True)
-    ]
-    return MapChange(claimed[0] * pixel_m2, claimed[1] * pixel_m2, f1[0], f1[1])
+    f1 = judgement.map_f1(gained, claimed[0] + gained - claimed[1])
+    return MapChange(claimed[0] * pixel_m2, claimed[1] * pixel_m2, *f1)
 
 
 def _rule_text(rule: ChangeRule) -> str:

@@ -69,8 +69,9 @@ def adapt(
     """Adapt a map to polygons that you have drawn on it, and publish it as a new version if it is better.
 
     Draw 5 to 50 polygons on the map, of landslides and of what is none, above all where the map is wrong, and in several
-    places: part of them is held out, in turn, to judge by. Draw some landslides that the map has found, too: what share it
-    finds tells what claiming more, or less, does to the map as a whole. The network is adapted, the event mapped again, and
+    places: part of them is held out, in turn, to judge by. Draw as many landslides that the map has found: what share it
+    finds tells what claiming more, or less, does to the map as a whole, and where nearly all were missed nothing is called
+    better. The network is adapted, the event mapped again, and
     both maps are scored. When the adapted one is worse, on held-out polygons or as a whole, or was not shown to be better,
     nothing is published and the exit status is 3. Polygons that cannot be used are named; the exit status is then 2, and
     nothing is written.
@@ -157,4 +158,5 @@ def _hint(outcome: Outcome) -> str:
     facts = outcome.adaptation
     if facts.judgement.verdict != "unproven" or (facts.whole is not None and facts.whole.worse):
         return ""
-    return "; draw more polygons, or publish it all the same with --unproven"
+    more = "landslides that the map has found" if facts.judgement.one_sided else "more polygons"
+    return f"; draw {more}, or publish it all the same with --unproven"

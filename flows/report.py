@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows import wording
-from flows.adapt_facts import ADAPTED_SCORES, verdict_text
+from flows.adapt_facts import ADAPTED_SCORES, estimate_text, verdict_text
 from flows.campaign.wording import campaign_sentences
 from flows.facts import ReportFacts
 from flows.layout import PRODUCTS
@@ -56,6 +56,7 @@ def render_report(facts: ReportFacts, pictures: Sequence[Picture]) -> str:
         rules=wording.rules(facts),
         campaign=campaign_sentences(facts),
         adaptation="" if facts.adaptation is None else verdict_text(facts.adaptation),
+        estimate="" if facts.adaptation is None else estimate_text(facts.adaptation.judgement),
         adapted_scores=ADAPTED_SCORES,
         products=list(PRODUCTS.values()),
         present=_optional(facts),

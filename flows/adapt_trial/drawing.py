@@ -24,14 +24,15 @@ class DrawnPolygons:
 
 def draw(
     truth: BoolArray, mapped: BoolArray, known: BoolArray, transform: Affine, *, count: int, seed: int,
-    least_px: int = 20,
+    least_px: int = 20, missed_only: bool = False,
 ) -> DrawnPolygons:  # fmt: skip
-    """About `count` polygons, half of them landslides: where the map is wrong first, then anywhere.
+    """About `count` polygons, half of them landslides: where the map is wrong in every second place, else anywhere.
 
-    Everything lies on `known` ground; arrays are (y, x), `transform` takes pixel corners to coordinates.
+    With `missed_only` no landslide that the map has found for the most part, so that there may be fewer. Everything lies on
+    `known` ground; arrays are (y, x), `transform` takes pixel corners to coordinates.
     """
     rng = np.random.default_rng(seed)
-    landslides = _blobs(truth & known, mapped, least_px, rng)[: count // 2]
+    landslides = _blobs(truth & known, mapped, least_px, rng, wrong_only=missed_only)[: count // 2]
     far = ~ndimage.binary_dilation(truth, iterations=2) & known
     alarms = _blobs(ndimage.binary_dilation(mapped & ~truth, iterations=1) & far, ~mapped, least_px, rng)
     other = [*alarms[: count // 4]]
@@ -55,13 +56,15 @@ def scrambled(drawn: DrawnPolygons, seed: int) -> DrawnPolygons:
     return DrawnPolygons(drawn.geometries, tuple(drawn.landslide[index] for index in order))
 
 
-def _blobs(where: BoolArray, right: BoolArray, least_px: int, rng: np.random.Generator) -> list[BoolArray]:
-    """Connected blobs, those that are mostly not `right` in every second place."""
+def _blobs(
+    where: BoolArray, right: BoolArray, least_px: int, rng: np.random.Generator, *, wrong_only: bool = False
+) -> list[BoolArray]:
+    """Connected blobs, those that are mostly not `right` in every second place, or alone."""
     labels, count = ndimage.label(where)
     numbers = [n for n in range(1, count + 1) if (labels == n).sum() >= least_px]
     numbers = rng.permutation(numbers).tolist()
     wrong = [n for n in numbers if right[labels == n].mean() < 0.5]
-    other = [n for n in numbers if n not in wrong]
+    other = [] if wrong_only else [n for n in numbers if n not in wrong]
     order: list[int] = []
     while wrong or other:
         order += [part.pop(0) for part in (wrong, other) if part]

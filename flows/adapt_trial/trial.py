@@ -23,21 +23,22 @@ from flows.adapt_parent import Rasters
 from flows.adapt_request import AdaptRequest
 from flows.adapt_trial.drawing import DrawnPolygons, draw
 from flows.adapt_trial.pair import AT, CRS, write_pair
+from flows.errors import FlowError
 from flows.facts import ReportFacts
 from flows.layout import FACTS
 from flows.map_raster import map_raster_pair
 from flows.settings import Settings, WorkSettings
-from modeling.adaptation.judging import WholeMap
 from modeling.errors import ModelingError
 from modeling.simulate import domain, simulate_region
 
-Drawing = Literal["errors", "anywhere"]
+Drawing = Literal["errors", "anywhere", "missed"]
 BoolArray = npt.NDArray[np.bool_]
 
 SIDE_PX = 512
 FIRST_SEED = 7_100_000
 DRAWINGS: dict[Drawing, str] = {
     "errors": "where the map is wrong first", "anywhere": "whatever the map says",
+    "missed": "landslides only that the map misses",
 }  # fmt: skip
 """How polygons are drawn, for people."""
 
@@ -136,8 +137,10 @@ def try_case(case: Case, work: Path, weights: str, seconds: float) -> Trial:
     threshold = ReportFacts.from_json((first / FACTS).read_text()).provenance.threshold
     before = _read(first)
     known, claimed = np.isfinite(before), before >= threshold
-    right = claimed if case.drawing == "errors" else truth
-    drawn = draw(truth & known, right, known, AT, count=case.polygons, seed=case.seed)
+    right = truth if case.drawing == "anywhere" else claimed
+    drawn = draw(
+        truth & known, right, known, AT, count=case.polygons, seed=case.seed, missed_only=case.drawing == "missed"
+    )
     labels = folder / "drawn.geojson"
     labels.write_text(geojson(drawn))
     request = AdaptRequest(event_id=str(first), labels=str(labels), weights=None, seconds=seconds, unproven=True)
@@ -166,7 +169,7 @@ def _adapted(
     was = f1_of(claimed, truth)
     try:
         outcome = adapt_folder(request, rasters, folder / "second", settings)
-    except ModelingError as error:  # too few landslides lie apart
+    except (FlowError, ModelingError) as error:  # too few landslides, or too near to each other
         return Trial(case, f"cannot be judged: {error}", "", 0.0, 0.0, was, was, 0.0)
     facts = outcome.adaptation
     judgement, whole = facts.judgement, facts.whole
@@ -182,8 +185,7 @@ def _adapted(
 
 def f1_of(claimed: BoolArray, truth: BoolArray) -> float:
     """Pixel F1."""
-    recall = (claimed & truth).sum() / max(int(truth.sum()), 1)
-    return float(WholeMap.f1(recall, int(claimed.sum()), int(truth.sum())))
+    return float(2 * (claimed & truth).sum() / max(int(claimed.sum()) + int(truth.sum()), 1))
 
 
 def _read(folder: Path) -> Any:

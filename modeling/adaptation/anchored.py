@@ -146,10 +146,12 @@ class Bench:
         edge = now.reshape(-1)[order][min(int(np.searchsorted(sums, wanted)), len(sums) - 1)]
         return shifted(network, self.model, float(self.boundary - edge))
 
-    def grown(self, undrawn: FloatArray) -> float:
-        """How many more pixels of the scene are claimed than by the map before, by margins (window, y, x) of undrawn ground."""
-        flip = (undrawn >= self.boundary).astype(np.int8) - (self.first[len(self.drawn) :] >= self.boundary)
-        return float((flip * self.undrawn.pixels).sum())
+    def moved(self, undrawn: FloatArray) -> tuple[float, float]:
+        """How many pixels of the scene are claimed that the map before does not, and the reverse, by margins (window, y, x) of
+        undrawn ground.
+        """
+        now, then = undrawn >= self.boundary, self.first[len(self.drawn) :] >= self.boundary
+        return float(self.undrawn.pixels[now & ~then].sum()), float(self.undrawn.pixels[then & ~now].sum())
 
     def with_settings(self, settings: FewShot) -> Bench:
         """The same with other settings."""
@@ -158,7 +160,7 @@ class Bench:
     def best_shift(self, kept: BoolArray) -> float:
         """What added to the margin is best for the map as a whole, and no worse on the `kept` polygons, as far as they tell.
 
-        0 for a network that has no bias for it.
+        0 for a network that has no bias for it; never more than 0 where the landslides were drawn for being missed.
         """
         if head_bias(self.start, self.model) is None:
             return 0.0
@@ -169,15 +171,22 @@ class Bench:
         edges = self.boundary - shifts[np.argsort(np.abs(shifts), kind="stable")]  # none first
         tp, fp = (_above(first, np.where(where, weight, 0), edges) for where in (truth, ~truth))
         counts = np.stack([tp, fp, weight[truth].sum() - tp, weight[~truth].sum() - fp], axis=-1)
-        scores = scores_of(counts)
+        mcc = scores_of(counts)["mcc"]
         claimed = _above(undrawn, self.undrawn.pixels, edges) + _above(first, (weight > 0).astype(np.float64), edges)
-        pixels = float((truth & (weight > 0)).sum())
-        map_f1 = self.whole.f1(
-            scores["recall"], self.whole.claimed + claimed - claimed[0],
-            self.whole.landslides(float(scores["recall"][0]), pixels),
+        pixels = np.where(truth, weight > 0, False).astype(np.float64)
+        found, missed = (pixels[where].sum() for where in (first >= self.boundary, first < self.boundary))
+        above = _above(first, pixels, edges)
+        landslides = self.whole.landslides(found, missed, found + missed)
+        finds = self.whole.found(
+            landslides, np.minimum(above, found) / found if found else np.nan,
+            np.maximum(above - found, 0) / max(missed, 1.0), np.maximum(claimed[0] - claimed, 0),
         )  # fmt: skip
+        map_f1 = self.whole.f1(finds, self.whole.claimed + claimed - claimed[0], landslides)
         map_f1 = map_f1 - _COST_OF_SHIFT * np.abs(edges - self.boundary) / self.model.temperature
-        return float(self.boundary - edges[np.where(scores["mcc"] >= scores["mcc"][0], map_f1, -np.inf).argmax()])
+        allowed = mcc >= mcc[0]
+        if self.whole.one_sided(found, missed):
+            allowed &= edges >= self.boundary
+        return float(self.boundary - edges[np.where(allowed, map_f1, -np.inf).argmax()])
 
     def fitted(self, kept: BoolArray) -> nn.Module:
         """The network adapted to the polygons `kept`, in evaluation mode."""

@@ -21,7 +21,7 @@ from torch import nn
 
 from modeling.adaptation.anchored import Bench, FewShot, bench_of, cross_entropy, head_bias, shifted
 from modeling.adaptation.drawn import BoolArray, Ground, Split, pixel_weights
-from modeling.adaptation.judging import AS_IT_WAS, Judgement, WholeMap, judge
+from modeling.adaptation.judging import AS_IT_WAS, Held, Judgement, WholeMap, judge
 from modeling.adaptation.result import adapted
 from modeling.data.batches import FloatArray
 from modeling.errors import DataError
@@ -81,8 +81,8 @@ def adapt_few_shot(
             raise DataError(f"{count} {name} polygons lie on observed ground: {LEAST_OF_A_CLASS} at least are needed")
     bench = bench_of(model, drawn, undrawn, landslide, settings or FewShot(), device, seed, whole)
     bench, notes = _within_time(bench, split.folds)
-    before, after, margins, claimed = cross_validated(bench, split, told)
-    judgement = judge(bench.settings.name, before, after, split.group.tolist(), bench.whole, claimed, seed=seed)
+    before, after, margins = cross_validated(bench, split, told)
+    judgement = judge(bench.settings.name, before, after, split.group.tolist(), bench.whole, seed=seed)
     made, everything = model, np.ones(len(landslide), bool)
     if judgement.chosen != AS_IT_WAS:
         temperature, network = _recalibrated(bench, bench.fitted(everything), margins)
@@ -98,34 +98,32 @@ def adapt_few_shot(
             " undrawn ground as the map before had it; the threshold is that of the model before",
             suffix=SUFFIX, found={"judgement": judgement.to_json()}, temperature=temperature,
         )  # fmt: skip
-    return FewShotResult(made, judgement, before, after, bench.settings, notes, time.monotonic() - begun)
+    return FewShotResult(made, judgement, before, after.counts, bench.settings, notes, time.monotonic() - begun)
 
 
-def cross_validated(bench: Bench, split: Split, told: Told | None = None) -> tuple[Counts, Counts, FloatArray, float]:
-    """Counts (polygon, 4) before and, held out, after; held-out margins of the scored pixels in their order; and how many
-    pixels of the scene the adapted map claims.
+def cross_validated(bench: Bench, split: Split, told: Told | None = None) -> tuple[Counts, Held, FloatArray]:
+    """Counts (polygon, 4) before; what is said, held out, after; and held-out margins of the scored pixels in their order.
 
     The polygons of the fold that is held out are undrawn ground for the fit: the network sees their pixels as it sees all
     ground between polygons, without their class.
     """
     scored, drawn = bench.drawn.scored, len(bench.drawn)
     margins = bench.first[:drawn].copy()
-    grown = 0.0  # where nobody has drawn, as the mean of the folds
+    moved = np.zeros(2)  # where nobody has drawn, as the mean of the folds
     for fold in range(split.folds):
         kept = split.fold != fold
         held = np.flatnonzero(~kept[bench.drawn.own])
         found = bench.margins(bench.fitted(kept), np.append(held, np.arange(drawn, len(bench.windows))))
         margins[held] = found[: len(held)]
-        grown += bench.grown(found[len(held) :]) / split.folds
+        moved += np.array(bench.moved(found[len(held) :])) / split.folds
         if told is not None:
             told(fold + 1, split.folds, f"part {fold + 1} of {split.folds} held out")
     truth, owner = bench.landslide[bench.drawn.owner[scored]], bench.drawn.owner[scored]
-    before, after = (
-        _counts(part[scored] >= bench.boundary, truth, owner, len(bench.landslide))
-        for part in (bench.first[:drawn], margins)
-    )
-    claimed = bench.whole.claimed + grown + after[:, :2].sum() - before[:, :2].sum()
-    return before, after, margins[scored], float(claimed)
+    then, now = (part[scored] >= bench.boundary for part in (bench.first[:drawn], margins))
+    before, after = (_counts(part, truth, owner, len(bench.landslide)) for part in (then, now))
+    both = np.bincount(owner[then & now & truth], minlength=len(bench.landslide)).astype(np.float64)
+    gained, lost = moved + np.array([(now & ~then).sum(), (then & ~now).sum()])
+    return before, Held(after, both, float(gained), float(lost)), margins[scored]
 
 
 def _counts(claimed: BoolArray, truth: BoolArray, owner: npt.NDArray[np.int32], polygons: int) -> Counts:
