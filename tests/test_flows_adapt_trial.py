@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 
+from flows.adapt_trial.drawing import DrawnPolygons, draw, roughened
+from flows.adapt_trial.pair import AT
 from flows.adapt_trial.report import markdown, write_report
 from flows.adapt_trial.trial import DRAWINGS, Case, Trial, cases, f1_of, run_cases, try_case
 
@@ -29,9 +32,33 @@ TRIALS = [
 
 def test_every_event_is_drawn_on_in_each_way() -> None:
     found = cases(["luding", "papua"], 2, 20)
-    assert len(found) == len({case.name for case in found}) == 8
+    assert len(found) == len({case.name for case in found}) == 4 * len(DRAWINGS)
     assert {case.drawing for case in found} == set(DRAWINGS)
     assert len({case.seed for case in found}) == 4
+
+
+def test_only_missed_landslides_are_drawn_where_that_is_asked() -> None:
+    truth = np.zeros((120, 120), bool)
+    for row in range(5, 110, 15):
+        truth[row : row + 6, 10:16] = truth[row : row + 6, 40:46] = True
+    mapped = truth & (np.arange(120) < 30)
+    known = np.ones_like(truth)
+    for missed_only in (False, True):
+        drawn = draw(truth, mapped, known, AT, count=12, seed=1, missed_only=missed_only)
+        x = [shape.centroid.x for shape, landslide in zip(drawn.geometries, drawn.landslide, strict=True) if landslide]
+        found = [(value - AT.c) / AT.a < 30 for value in x]
+        assert len(x) == 6
+        assert sum(found) == (0 if missed_only else 3)
+
+
+def test_rough_outlines_lie_a_pixel_off() -> None:
+    drawn = DrawnPolygons((shapely.box(0, 0, 60, 60), shapely.box(100, 100, 101, 101)), (True, False))
+    rough = roughened(drawn, 10.0, 3)
+    assert rough.landslide == drawn.landslide
+    for before, after in zip(drawn.geometries, rough.geometries, strict=True):
+        assert after.is_valid
+        assert before.centroid.distance(after.centroid) == pytest.approx(10)
+    assert rough.geometries[0].area != pytest.approx(3600)
 
 
 def test_the_report_says_what_became_of_each(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import shapely
+import shapely.affinity
 from affine import Affine
 from rasterio.features import shapes
 from scipy import ndimage
@@ -48,6 +49,21 @@ def draw(
         (_outline(b, transform), False) for b in other
     ]
     return DrawnPolygons(tuple(geometry for geometry, _ in drawn), tuple(flag for _, flag in drawn))
+
+
+def roughened(drawn: DrawnPolygons, off: float, seed: int) -> DrawnPolygons:
+    """The same polygons, each moved by `off` in some direction and grown or shrunk by up to that, in the scene's unit.
+
+    Those of which nothing would be left are not shrunk.
+    """
+    rng = np.random.default_rng(seed)
+    made = []
+    for geometry in drawn.geometries:
+        angle, grown = rng.uniform(0, 2 * np.pi), rng.uniform(-off, off)
+        changed = shapely.buffer(geometry, grown)
+        kept = geometry if changed.is_empty or changed.geom_type != "Polygon" else changed
+        made.append(shapely.affinity.translate(kept, off * np.cos(angle), off * np.sin(angle)))
+    return DrawnPolygons(tuple(made), drawn.landslide)
 
 
 def scrambled(drawn: DrawnPolygons, seed: int) -> DrawnPolygons:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from flows.adapt_folder import adapt_folder
 from flows.adapt_parent import Rasters
 from flows.adapt_request import AdaptRequest
-from flows.adapt_trial.drawing import DrawnPolygons, draw
+from flows.adapt_trial.drawing import DrawnPolygons, draw, roughened
 from flows.adapt_trial.pair import AT, CRS, write_pair
 from flows.errors import FlowError
 from flows.facts import ReportFacts
@@ -31,14 +31,14 @@ from flows.settings import Settings, WorkSettings
 from modeling.errors import ModelingError
 from modeling.simulate import domain, simulate_region
 
-Drawing = Literal["errors", "anywhere", "missed"]
+Drawing = Literal["errors", "anywhere", "rough", "missed"]
 BoolArray = npt.NDArray[np.bool_]
 
 SIDE_PX = 512
 FIRST_SEED = 7_100_000
 DRAWINGS: dict[Drawing, str] = {
     "errors": "where the map is wrong first", "anywhere": "whatever the map says",
-    "missed": "landslides only that the map misses",
+    "rough": "whatever the map says, outlines a pixel off", "missed": "landslides only that the map misses",
 }  # fmt: skip
 """How polygons are drawn, for people."""
 
@@ -137,10 +137,12 @@ def try_case(case: Case, work: Path, weights: str, seconds: float) -> Trial:
     threshold = ReportFacts.from_json((first / FACTS).read_text()).provenance.threshold
     before = _read(first)
     known, claimed = np.isfinite(before), before >= threshold
-    right = truth if case.drawing == "anywhere" else claimed
+    right = truth if case.drawing in ("anywhere", "rough") else claimed
     drawn = draw(
         truth & known, right, known, AT, count=case.polygons, seed=case.seed, missed_only=case.drawing == "missed"
     )
+    if case.drawing == "rough":
+        drawn = roughened(drawn, AT.a, case.seed)
     labels = folder / "drawn.geojson"
     labels.write_text(geojson(drawn))
     request = AdaptRequest(event_id=str(first), labels=str(labels), weights=None, seconds=seconds, unproven=True)
