@@ -69,6 +69,7 @@ def test_the_report_says_what_became_of_each(tmp_path: Path) -> None:
     assert "differs from the real one by 3.0 points" in text
     assert "the signs agree in 2" in text
     assert "1 maps could not be judged: cannot be judged: too few." in text
+    assert "| haiti | 3 | whatever the map says | cannot be judged |  | – | – | 50.0 | – |" in text
     assert "simulated" in text
     path = write_report(tmp_path, TRIALS[::-1], ABOUT)
     assert path.read_text() == markdown([TRIALS[1], TRIALS[0], TRIALS[4], TRIALS[2], TRIALS[3]], ABOUT), (

@@ -84,16 +84,12 @@ def _row(words: str, verdict: str, trials: Sequence[Trial]) -> str:
 
 
 def _line(one: Trial) -> str:
-    scores = (one.told_before, one.told_after, one.f1_before, one.f1_after)
-    told = [
-        one.case.domain,
-        str(one.case.seed),
-        DRAWINGS[one.case.drawing],
-        one.verdict,
-        one.chosen,
-        *map(_cents, scores),
-    ]
-    return f"| {' | '.join(told)} |"
+    judged = one.verdict in _VERDICTS
+    told = [_cents(value) if judged else "–" for value in (one.told_before, one.told_after)]
+    real = [_cents(one.f1_before), _cents(one.f1_after) if judged else "–"]
+    verdict = one.verdict if judged else one.verdict.partition(":")[0]
+    about = (one.case.domain, str(one.case.seed), DRAWINGS[one.case.drawing])
+    return f"| {' | '.join((*about, verdict, one.chosen, *told, *real))} |"
 
 
 def _cents(value: float) -> str:
