@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows import progress
 from flows.facts import ReportFacts
@@ -187,7 +187,8 @@ def show_models() -> None:
     from modeling.model import available_models, load_model
 
     scored = "pixel F1, simulated held-out regions"
-    table = Table("name", "needs", "threshold", scored, title="Networks (trained on simulated data only)")
+    name_of = Column("name", no_wrap=True)  # it is what `model.weights` takes
+    table = Table(name_of, "needs", "threshold", scored, title="Networks (trained on simulated data only)")
     for name in available_models():
         model = load_model(name)
         score = model.card["scores"]["held out"]["model"]["pixels"]["f1"]

@@ -27,6 +27,7 @@ from flows.settings import load_settings
 from gee.assets import ensure_folder
 from gee.ingestion import TableAsset, write_assets
 from infra.local.stack import LocalStack
+from modeling.model import available_models
 from modeling.simulate import layers_of
 
 DEAD = "http://127.0.0.1:9"
@@ -334,6 +335,7 @@ def test_models_are_listed(run: Run) -> None:
     status, out, _ = run("models")
     assert status == 0
     assert "Networks" in out
+    assert [name for name in available_models() if f" {name} " not in out] == [], "names can be copied whole"
 
 
 @pytest.fixture(scope="module")
